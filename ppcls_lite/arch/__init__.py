@@ -1,0 +1,26 @@
+"""Networks, one paper per file. ``build_model(name, **options)`` and ``list_models()`` are the front door.
+
+Layers, network classes and factories are importable from here by name; the first one asked for imports paddle.
+"""
+
+import importlib
+
+from ppcls_lite.arch.registry import build_model, list_models, model_options
+
+_LAYERS = {
+    "octave": ["OctaveConv", "ConvBN", "ConvBNAct", "split_channels"],
+    "mobilenet": ["OctMobileNet"],
+    "resnet": ["BasicBlock", "Bottleneck", "OctResNet"],
+}
+_MODULE_OF = {name: module for module, names in _LAYERS.items() for name in names}
+
+__all__ = ["build_model", "list_models", "model_options", *_MODULE_OF, *list_models()]
+
+
+def __getattr__(name: str):
+    from ppcls_lite.arch.registry import find_module
+
+    module = _MODULE_OF.get(name) or find_module(name)
+    if module is None:
+        raise AttributeError(f"module 'ppcls_lite.arch' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"ppcls_lite.arch.{module}"), name)

@@ -1,0 +1,99 @@
+"""MobileNetV1 and Oct-MobileNetV1.
+
+Papers: Howard et al., arXiv:1704.04861 (Table 1); Chen et al., "Drop an Octave", arXiv:1904.05049 (section 4.3).
+Code consulted: d-li14/octconv.pytorch (octave ratios per block, parameter names).
+"""
+
+from paddle import Tensor, nn
+
+from ppcls_lite.arch.common import float32_logits, initialize_convolutions, scaled_channels
+from ppcls_lite.arch.octave import ConvBNAct, Pair
+from ppcls_lite.arch.registry import register_model
+from ppcls_lite.options import Downsample, Exchange, Fraction, Init, Positive, PositiveFloat, Stem
+
+# Output channels and stride of the 13 depthwise-separable blocks, at width 1.
+BLOCKS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
+
+
+class OctMobileNet(nn.Layer):
+    """Stem, 13 blocks of 3x3 depthwise and 1x1 octave convolution, average pooling of the high branch, classifier.
+
+    The first block opens the octave in its 1x1 convolution, the eleventh closes it. ``alpha=0`` with
+    ``downsample="stride"`` is MobileNetV1.
+
+    Args:
+        num_classes: outputs of the classifier.
+        alpha: share of low channels.
+        scale: width multiplier.
+        stem: ``"imagenet"`` (first convolution strides by 2, total stride 32) or ``"cifar"`` (by 1, total stride 16).
+        bias: a bias in every convolution (the article's networks have it; batch norm makes it redundant).
+        init: ``"kaiming"`` or ``"paddle"``.
+        downsample, exchange: see :class:`~ppcls_lite.arch.octave.OctaveConv`.
+
+    Input [N, 3, H, W] with sides of at least 32, output float32 logits [N, num_classes].
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: Positive = 1000,
+        alpha: Fraction = 0.5,
+        scale: PositiveFloat = 1.0,
+        stem: Stem = "imagenet",
+        bias: bool = False,
+        init: Init = "kaiming",
+        downsample: Downsample = "pool",
+        exchange: Exchange = "both",
+    ):
+        super().__init__()
+        options = {"bias": bias, "downsample": downsample, "exchange": exchange}
+        channels = scaled_channels(32, scale)
+        stride = 2 if stem == "imagenet" else 1
+        conv = nn.Conv2D(3, channels, 3, stride=stride, padding=1, bias_attr=None if bias else False)
+        features = [nn.Sequential(conv, nn.BatchNorm2D(channels), nn.ReLU())]
+        self._stage_ends, self.feature_strides, self.feature_channels = [], [], []
+
+        alphas = [0.0, *[alpha] * 10, 0.0, 0.0, 0.0]
+        for i, (width, block_stride) in enumerate(BLOCKS):
+            out_channels = scaled_channels(width, scale)
+            # The eleventh block's depthwise convolution still has both branches: its 1x1 closes the octave.
+            depthwise = ConvBNAct(
+                channels, channels, 3, alphas[i], alphas[i], block_stride, 1, groups=channels, **options
+            )
+            pointwise = ConvBNAct(channels, out_channels, 1, alphas[i], alphas[i + 1], **options)
+            features.append(nn.Sequential(depthwise, pointwise))
+            channels, stride = out_channels, stride * block_stride
+            if i + 1 == len(BLOCKS) or BLOCKS[i + 1][1] == 2:
+                self._stage_ends.append(i + 1)
+                self.feature_strides.append(stride)
+                self.feature_channels.append(channels)
+
+        self.features = nn.Sequential(*features)
+        self.avgpool = nn.AdaptiveAvgPool2D(1)
+        self.fc = nn.Linear(channels, num_classes)
+        initialize_convolutions(self, init)
+
+    def forward_features(self, x: Tensor) -> list[Tensor | Pair]:
+        """Outputs of the five stages, finest first; a pair where the stage is octave, else a tensor."""
+        outputs = []
+        for i, block in enumerate(self.features):
+            x = block(x)
+            if i in self._stage_ends:
+                outputs.append(x if x[1] is not None else x[0])
+        return outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        x_h, _ = self.features(x)
+        return float32_logits(self.fc(self.avgpool(x_h).flatten(1)))
+
+
+@register_model
+def oct_mobilenet(**options) -> OctMobileNet:
+    """Oct-MobileNetV1 (paper Table 5: x1.0, alpha .5, 321M multiply-adds, top-1 72.4)."""
+    return OctMobileNet(**options)
+
+
+@register_model
+def mobilenet_v1(*, downsample: Downsample = "stride", **options) -> OctMobileNet:
+    """MobileNetV1 (569M multiply-adds, 4.23M parameters)."""
+    return OctMobileNet(alpha=0.0, exchange="both", downsample=downsample, **options)

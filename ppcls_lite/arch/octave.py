@@ -1,0 +1,262 @@
+"""Octave convolution: the operator, and its compositions with batch norm and ReLU.
+
+Paper: Chen et al., "Drop an Octave", ICCV 2019, arXiv:1904.05049, sections 3.2-3.3.
+Code consulted: facebookresearch/OctConv (the operator's semantics), d-li14/octconv.pytorch (names).
+
+A feature is a pair ``(x_h, x_l)``: high [N, C - c, H, W] and low [N, c, ceil(H/2), ceil(W/2)], where c = int(alpha * C).
+An absent branch (no channels) is None, and a plain tensor stands for ``(x, None)``.
+
+Borders: every pooling rounds up, and the last row or column of an odd side averages only the pixels that exist; the
+upsampled low branch is cropped to the high one. So any input size works, and the sizes are those of strided 3x3
+convolutions with padding 1.
+"""
+
+from functools import cached_property
+
+from paddle import Tensor, nn
+from paddle.nn import functional as F
+
+from ppcls_lite.errors import UserError
+
+Pair = tuple[Tensor | None, Tensor | None]
+
+
+def split_channels(channels: int, alpha: float) -> tuple[int, int]:
+    """(high, low) channels at ratio ``alpha``, low = int(alpha * channels) without losing one to float rounding."""
+    low = int(round(alpha * channels, 6))
+    return channels - low, low
+
+
+def as_pair(x: Tensor | Pair) -> Pair:
+    """``x`` itself if it is a pair, else ``(x, None)``."""
+    return x if isinstance(x, tuple | list) else (x, None)
+
+
+def pool2(x: Tensor) -> Tensor:
+    """2x2 average pooling, rounding sizes up: [N, C, H, W] -> [N, C, ceil(H/2), ceil(W/2)]."""
+    return F.avg_pool2d(x, 2, 2, ceil_mode=True)
+
+
+def upsample2(x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    """Nearest upsampling by 2: [N, C, h, w] -> [N, C, 2h, 2w], or ``size`` where that is one less."""
+    size = size or (2 * x.shape[2], 2 * x.shape[3])
+    return F.interpolate(x, size=list(size), mode="nearest")
+
+
+def add_upsampled(y_h: Tensor, y_l: Tensor) -> Tensor:
+    """``y_h + upsample2(y_l)`` without writing the upsampled tensor where both sides are even.
+
+    Args:
+        y_h: [N, C, H, W].
+        y_l: [N, C, ceil(H/2), ceil(W/2)].
+    """
+    h, w = y_h.shape[2:]
+    if h % 2 or w % 2:
+        return y_h + upsample2(y_l, (h, w))
+    c, h_l, w_l = y_l.shape[1:]
+    cells = y_h.reshape([-1, c, h_l, 2, w_l, 2]) + y_l.reshape([-1, c, h_l, 1, w_l, 1])
+    return cells.reshape([-1, c, h, w])
+
+
+class OctaveInput:
+    """A pair whose poolings are computed at most once, however many convolutions read it."""
+
+    def __init__(self, x: Tensor | Pair):
+        self.x_h, self.x_l = as_pair(x)
+
+    @cached_property
+    def high2(self) -> Tensor:
+        return pool2(self.x_h)
+
+    @cached_property
+    def high4(self) -> Tensor:
+        return pool2(self.high2)
+
+    @cached_property
+    def low2(self) -> Tensor:
+        return pool2(self.x_l)
+
+
+class OctaveConv(nn.Layer):
+    """Octave convolution, paper eq. 2-4: up to four convolutions between a high and a low branch.
+
+    stride 1: ``y_h = h2h(x_h) + up(l2h(x_l))``, ``y_l = l2l(x_l) + h2l(pool2(x_h))``.
+    stride 2: ``y_h = h2h(pool2(x_h)) + l2h(x_l)``, ``y_l = l2l(pool2(x_l)) + h2l(pool2(pool2(x_h)))``: pooled first, and
+    the convolutions keep stride 1; with ``downsample="stride"`` the convolutions stride instead of each pooling.
+    Depthwise (``groups == in_channels > 1``): h2h and l2l only. Otherwise all paths keep ``groups``.
+
+    Args:
+        in_channels, out_channels: of both branches together.
+        kernel_size: side of the square kernel.
+        alpha_in, alpha_out: share of low channels, in [0, 1].
+        stride: 1 or 2.
+        padding, dilation, groups: as in ``nn.Conv2D``. With two branches the padding must keep the size.
+        bias: a bias in every path; off before batch norm.
+        downsample: ``"pool"`` or ``"stride"`` (paper Table 3).
+        exchange: which paths between the branches exist where both sides have both (paper Table 3): ``"both"``,
+            ``"h2l"``, ``"l2h"``, ``"none"``. Where a branch opens or closes, its path always exists.
+
+    Raises:
+        UserError: a combination that no convolution can have, with the reason.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        alpha_in: float = 0.5,
+        alpha_out: float = 0.5,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+        *,
+        downsample: str = "pool",
+        exchange: str = "both",
+    ):
+        super().__init__()
+        if stride not in (1, 2):
+            raise UserError(f"an octave convolution has stride 1 or 2, not {stride}")
+        if not (0 <= alpha_in <= 1 and 0 <= alpha_out <= 1):
+            raise UserError(f"alpha_in and alpha_out lie in [0, 1], not {alpha_in} and {alpha_out}")
+        self.in_split = split_channels(in_channels, alpha_in)
+        self.out_split = split_channels(out_channels, alpha_out)
+        self.stride, self.downsample = stride, downsample
+        depthwise = groups == in_channels > 1
+        paths = _paths(self.in_split, self.out_split, exchange, depthwise)
+        if paths != {"h2h"} and 2 * padding != dilation * (kernel_size - 1):
+            raise UserError(
+                f"an octave convolution with a low branch needs the padding that keeps the size, "
+                f"dilation * (kernel_size - 1) / 2, not {padding} for kernel {kernel_size} and dilation {dilation}"
+            )
+
+        # Stride mode: each convolution takes over the poolings that its path would have.
+        strides = {"l2l": stride, "l2h": 1, "h2l": 2 * stride, "h2h": stride}
+        for path in ("l2l", "l2h", "h2l", "h2h"):
+            conv = None
+            if path in paths:
+                c_in = self.in_split[path[0] == "l"]
+                c_out = self.out_split[path[2] == "l"]
+                conv_groups = c_in if depthwise else groups
+                if c_in % conv_groups or c_out % conv_groups:
+                    raise UserError(
+                        f"path {path} of an octave convolution has {c_in} -> {c_out} channels, "
+                        f"which {conv_groups} groups do not divide"
+                    )
+                conv = nn.Conv2D(
+                    c_in,
+                    c_out,
+                    kernel_size,
+                    stride=strides[path] if downsample == "stride" else 1,
+                    padding=padding,
+                    dilation=dilation,
+                    groups=conv_groups,
+                    bias_attr=None if bias else False,
+                )
+            setattr(self, f"conv_{path}", conv)
+
+    def forward(self, x: Tensor | Pair | OctaveInput) -> Pair:
+        """``(x_h, x_l)`` -> ``(y_h, y_l)``; an :class:`OctaveInput` shares its poolings with other convolutions."""
+        x = x if isinstance(x, OctaveInput) else OctaveInput(x)
+        for branch, channels in (("high", self.in_split[0]), ("low", self.in_split[1])):
+            if (getattr(x, f"x_{branch[0]}") is None) != (channels == 0):
+                raise UserError(
+                    f"this octave convolution takes {self.in_split[0]} high and {self.in_split[1]} low channels, "
+                    f"and its input {'lacks' if channels else 'has'} a {branch} branch"
+                )
+        pools = self.downsample == "pool"
+        y_h = y_l = None
+        if self.conv_h2h is not None:
+            y_h = self.conv_h2h(x.high2 if pools and self.stride == 2 else x.x_h)
+        if self.conv_l2h is not None:
+            low = self.conv_l2h(x.x_l)
+            if y_h is None:
+                y_h = upsample2(low) if self.stride == 1 else low
+            else:
+                y_h = add_upsampled(y_h, low) if self.stride == 1 else y_h + low
+        if self.conv_l2l is not None:
+            y_l = self.conv_l2l(x.low2 if pools and self.stride == 2 else x.x_l)
+        if self.conv_h2l is not None:
+            pooled = (x.high2 if self.stride == 1 else x.high4) if pools else x.x_h
+            y_l = _add(y_l, self.conv_h2l(pooled))
+        return y_h, y_l
+
+
+class ConvBN(nn.Layer):
+    """Octave convolution, then batch norm on each branch. Arguments as :class:`OctaveConv`."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        alpha_in: float = 0.5,
+        alpha_out: float = 0.5,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+        *,
+        downsample: str = "pool",
+        exchange: str = "both",
+    ):
+        super().__init__()
+        self.conv = OctaveConv(
+            in_channels,
+            out_channels,
+            kernel_size,
+            alpha_in,
+            alpha_out,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            downsample=downsample,
+            exchange=exchange,
+        )
+        high, low = self.conv.out_split
+        self.bn_h = nn.BatchNorm2D(high) if high else None
+        self.bn_l = nn.BatchNorm2D(low) if low else None
+
+    def forward(self, x: Tensor | Pair | OctaveInput) -> Pair:
+        y_h, y_l = self.conv(x)
+        return self.bn_h(y_h) if self.bn_h else None, self.bn_l(y_l) if self.bn_l else None
+
+
+class ConvBNAct(ConvBN):
+    """Octave convolution, batch norm and ReLU on each branch. Arguments as :class:`OctaveConv`."""
+
+    def forward(self, x: Tensor | Pair | OctaveInput) -> Pair:
+        return relu(super().forward(x))
+
+
+def relu(x: Pair) -> Pair:
+    """ReLU on each branch that exists."""
+    return tuple(None if branch is None else F.relu(branch) for branch in x)
+
+
+def add_pairs(x: Pair, y: Pair) -> Pair:
+    """Branch by branch sum of two pairs with the same branches: the residual connection."""
+    return _add(x[0], y[0]), _add(x[1], y[1])
+
+
+def _add(x: Tensor | None, y: Tensor | None) -> Tensor | None:
+    return y if x is None else x if y is None else x + y
+
+
+def _paths(in_split: tuple[int, int], out_split: tuple[int, int], exchange: str, depthwise: bool) -> set[str]:
+    """The paths that exist: between branches that have channels, as ``exchange`` allows."""
+    sources = [name for name, channels in zip("hl", in_split, strict=True) if channels]
+    targets = [name for name, channels in zip("hl", out_split, strict=True) if channels]
+    paths = {f"{source}2{target}" for source in sources for target in targets}
+    if depthwise:
+        if sources != targets:
+            raise UserError("a depthwise octave convolution keeps its branches apart: alpha_out must equal alpha_in")
+        return paths - {"h2l", "l2h"}
+    if len(paths) == 4 and exchange != "both":
+        paths -= {"h2l", "l2h"} - {exchange}
+    return paths

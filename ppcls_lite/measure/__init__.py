@@ -1,0 +1,1 @@
+"""Measurements of networks: parameters and multiply-adds, timings."""

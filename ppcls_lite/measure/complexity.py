@@ -1,0 +1,74 @@
+"""Parameters and multiply-adds, as papers count them.
+
+Multiply-adds ("FLOPs" in the OctConv and VoVNet papers) are those of convolutions and fully connected layers for one
+image; batch norm, pooling and additions are not counted. ``paddle.flops`` counts those too, and functional operators as
+0, so its figures cannot be compared with papers.
+"""
+
+from dataclasses import dataclass
+
+import paddle
+from paddle import Tensor, nn
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One layer's cost for one image: trainable parameters and multiply-adds."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    params: int
+    macs: int
+
+
+def count_params(network: nn.Layer) -> int:
+    """Trainable parameters; batch-norm statistics are not among them."""
+    return sum(int(p.size) for p in network.parameters() if not p.stop_gradient)
+
+
+def count_macs(network: nn.Layer, image_size: int, channels: int = 3) -> int:
+    """Multiply-adds for one image of ``image_size`` x ``image_size`` pixels."""
+    return sum(layer.macs for layer in profile_layers(network, image_size, channels))
+
+
+def profile_layers(network: nn.Layer, image_size: int, channels: int = 3) -> list[LayerCost]:
+    """Cost of every layer that has parameters, in the order in which they run (a layer that never runs is left out).
+
+    Runs one forward pass in evaluation mode and leaves the network's mode as it was.
+    """
+    costs: list[LayerCost] = []
+
+    def record(name: str):
+        def hook(layer: nn.Layer, _inputs, output: Tensor) -> None:
+            params = sum(int(p.size) for p in layer.parameters() if not p.stop_gradient)
+            costs.append(LayerCost(name, type(layer).__name__, tuple(output.shape), params, _macs(layer, output)))
+
+        return hook
+
+    leaves = [
+        (name, layer)
+        for name, layer in network.named_sublayers()
+        if not layer.sublayers() and layer.parameters(include_sublayers=False)
+    ]
+    hooks = [layer.register_forward_post_hook(record(name)) for name, layer in leaves]
+    was_training = network.training
+    network.eval()
+    try:
+        with paddle.no_grad():
+            network(paddle.zeros([1, channels, image_size, image_size]))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        if was_training:
+            network.train()
+    return costs
+
+
+def _macs(layer: nn.Layer, output: Tensor) -> int:
+    if isinstance(layer, nn.Conv2D):
+        _, per_group, k_h, k_w = layer.weight.shape  # [out, in / groups, k, k]
+        return int(output.size) * per_group * k_h * k_w
+    if isinstance(layer, nn.Linear):
+        return int(output.size) * layer.weight.shape[0]  # [in, out]
+    return 0

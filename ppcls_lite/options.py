@@ -1,0 +1,110 @@
+"""Typed options: the annotations that networks and configuration share, and their one checker.
+
+Nothing here imports paddle, so a wrong option is answered before paddle's import of a second or more.
+"""
+
+import types
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from ppcls_lite.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a number, both included; ``above`` excludes the lower one."""
+
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+
+    def __contains__(self, value: float) -> bool:
+        return (
+            (self.low is None or value >= self.low)
+            and (self.high is None or value <= self.high)
+            and (self.above is None or value > self.above)
+        )
+
+    def __str__(self) -> str:
+        bounds = [("above", self.above), ("at least", self.low), ("at most", self.high)]
+        return " and ".join(f"{text} {bound:g}" for text, bound in bounds if bound is not None)
+
+
+Positive = Annotated[int, Range(low=1)]
+NonNegative = Annotated[int, Range(low=0)]
+Seed = Annotated[int, Range(low=0, high=2**31 - 1)]
+Fraction = Annotated[float, Range(low=0.0, high=1.0)]
+PositiveFloat = Annotated[float, Range(above=0.0)]
+NonNegativeFloat = Annotated[float, Range(low=0.0)]
+
+Stem = Literal["imagenet", "cifar"]
+Init = Literal["kaiming", "paddle"]
+Downsample = Literal["pool", "stride"]
+Exchange = Literal["both", "h2l", "l2h", "none"]
+Pretrained = Union[bool, str]  # noqa: UP007 - also evaluated from source, see arch.registry
+
+
+def describe(annotation: Any) -> str:
+    """What an annotation accepts, in words: ``a whole number at least 1``, ``one of 'pool', 'stride'``."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return f"{describe(args[0])} {args[1]}"
+    if origin is Literal:
+        return "one of " + ", ".join(repr(value) for value in args)
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe(arg) for arg in args)
+    if origin is tuple:
+        return f"a list of which each is {describe(args[0])}"
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+    return words[annotation]
+
+
+def coerce(value: Any, annotation: Any, key: str) -> Any:
+    """``value`` as the annotated type; text such as ``1e-3`` (a string to YAML) becomes a number.
+
+    Raises:
+        UserError: naming ``key``, the value and what was expected.
+    """
+    ok, result = _convert(value, annotation)
+    if ok:
+        return result
+    hint = ""
+    if get_origin(annotation) is Literal and isinstance(value, str):
+        hint = f"; {nearest(value, [v for v in get_args(annotation) if isinstance(v, str)])}"
+        hint = hint if "did you mean" in hint else ""
+    raise UserError(f"{key} is {value!r}, expected {describe(annotation)}{hint}")
+
+
+def _convert(value: Any, annotation: Any) -> tuple[bool, Any]:
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        ok, result = _convert(value, args[0])
+        return ok and result in args[1], result
+    if origin is Literal:
+        return any(value is v or (type(value) is type(v) and value == v) for v in args), value
+    if origin in (Union, types.UnionType):
+        for arg in args:
+            ok, result = _convert(value, arg)
+            if ok:
+                return True, result
+        return False, None
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            return False, None
+        items = [_convert(item, args[0]) for item in value]
+        return all(ok for ok, _ in items), tuple(item for _, item in items)
+    if annotation is float:
+        return _convert_float(value)
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool), value
+    return isinstance(value, annotation), value
+
+
+def _convert_float(value: Any) -> tuple[bool, float | None]:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return False, None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return False, None
+    return number == number and abs(number) != float("inf"), number

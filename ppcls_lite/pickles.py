@@ -1,0 +1,80 @@
+"""Reading pickles that hold data and nothing else.
+
+CIFAR's batches, ``.pdparams`` and ``.pdopt`` are pickles, and a pickle can run any code. The reader here builds plain
+containers, text, numbers and numpy arrays, and refuses every other global before it is looked up.
+"""
+
+import io
+import pickle
+from typing import Any
+
+import numpy as np
+
+from ppcls_lite.errors import UserError
+
+
+def loads(data: bytes, source: str, *, encoding: str = "ASCII") -> Any:
+    """The object in a pickle of plain data.
+
+    Args:
+        data: the pickle.
+        source: what to call it in errors.
+        encoding: how Python 2's strings are read; ``"bytes"`` for CIFAR.
+
+    Raises:
+        UserError: damaged, or holding anything but containers, text, numbers and numeric arrays.
+    """
+    try:
+        return _DataUnpickler(io.BytesIO(data), encoding=encoding).load()
+    except _Refused as error:
+        raise UserError(f"{source} asks for {error}, which data has no need of; it was not read") from None
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise UserError(f"{source} is damaged or no pickle of plain data ({type(error).__name__}: {error})") from None
+
+
+class _Refused(pickle.UnpicklingError):
+    pass
+
+
+class _DataUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        # numpy renamed its core package in 2.0; both names occur in files.
+        found = _ALLOWED.get((module.replace("numpy._core", "numpy.core"), name))
+        if found is None:
+            raise _Refused(f"{module}.{name}")
+        return found
+
+
+def _empty_array(subtype: type, shape: tuple, _typecode: Any) -> np.ndarray:
+    """``numpy.core.multiarray._reconstruct``: pickled arrays start empty, and their state follows."""
+    if subtype is not np.ndarray or shape != (0,):
+        raise _Refused("an unusual array")
+    return np.ndarray.__new__(np.ndarray, (0,), "b")
+
+
+def _array_from_buffer(buffer: Any, dtype: np.dtype, shape: tuple, order: str) -> np.ndarray:
+    """``numpy.core.numeric._frombuffer``: arrays in pickle protocol 5."""
+    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
+
+
+def _numeric_dtype(text: Any, align: bool = False, copy: bool = False) -> np.dtype:
+    dtype = np.dtype(text.decode("ascii") if isinstance(text, bytes) else text)
+    if dtype.kind not in "biufc":
+        raise _Refused(f"arrays of type {dtype}")
+    return dtype
+
+
+def _latin1(text: Any, encoding: Any) -> bytes:
+    """``_codecs.encode``: how Python 3 writes bytes in protocol 2."""
+    if encoding not in ("latin1", b"latin1"):
+        raise _Refused(f"the codec {encoding!r}")
+    return text.encode("latin1")
+
+
+_ALLOWED = {
+    ("numpy.core.multiarray", "_reconstruct"): _empty_array,
+    ("numpy.core.numeric", "_frombuffer"): _array_from_buffer,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): _numeric_dtype,
+    ("_codecs", "encode"): _latin1,
+}

@@ -1,0 +1,99 @@
+"""Weights: reading ``.pdparams`` safely, and loading them into a network whole or not at all."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppcls_lite import pickles
+from ppcls_lite.errors import UserError
+
+SUFFIX = ".pdparams"
+
+
+def find_weights(path: str | Path) -> Path:
+    """The weights file that ``path`` means.
+
+    Args:
+        path: a file with or without ``.pdparams``, a run folder (``best.pdparams``, else ``last.pdparams``), or a
+            checkpoint folder of a run (``model.pdparams``).
+
+    Raises:
+        UserError: nothing there.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        for name in ("best", "last", "model"):
+            if (path / f"{name}{SUFFIX}").is_file():
+                return path / f"{name}{SUFFIX}"
+        raise UserError(f"the folder {path} holds no best, last or model{SUFFIX}; name a run folder or a weights file")
+    for candidate in (path, Path(f"{path}{SUFFIX}")):
+        if candidate.is_file():
+            return candidate
+    raise UserError(f"there are no weights at {path}; name a {SUFFIX} file or a run folder")
+
+
+def read_weights(path: str | Path) -> dict[str, np.ndarray]:
+    """Parameters and statistics by name, as numpy arrays, from a ``.pdparams`` file. Runs no code of the file's.
+
+    Raises:
+        UserError: no such file, not readable, damaged, or not a dictionary of arrays.
+    """
+    path = find_weights(path)
+    state = read_state(path)
+    arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+    others = set(state) - set(arrays) - {"StructuredToParameterName@@"}
+    if not arrays or others:
+        raise UserError(f"{path} is no file of weights: expected arrays by name, found {sorted(map(str, others))[:3]}")
+    return arrays
+
+
+def read_state(path: str | Path) -> dict[str, Any]:
+    """A dictionary of arrays and plain values, as ``paddle.save`` writes it (``.pdparams``, ``.pdopt``).
+
+    Raises:
+        UserError: not readable, damaged, or not a dictionary.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    state = pickles.loads(data, str(path))
+    if not isinstance(state, dict):
+        raise UserError(f"{path} holds a {type(state).__name__}, expected parameters by name")
+    return state
+
+
+def load_pretrained(network, path: str | Path) -> Path:
+    """Load the weights that ``path`` means (see :func:`find_weights`) into ``network``, all or none.
+
+    Returns:
+        The file that was read.
+
+    Raises:
+        UserError: missing, unexpected or mis-shaped names, with the first few of each; the network is as before.
+    """
+    path = find_weights(path)
+    weights = read_weights(path)
+    own = network.state_dict()
+    misfits = [
+        f"{name} {list(weights[name].shape)} instead of {list(own[name].shape)}"
+        for name in own
+        if name in weights and list(weights[name].shape) != list(own[name].shape)
+    ]
+    problems = [
+        _some("missing", [name for name in own if name not in weights]),
+        _some("unexpected", [name for name in weights if name not in own]),
+        _some("of another shape", misfits),
+    ]
+    if any(problems):
+        raise UserError(f"{path} does not fit the network: {'; '.join(filter(None, problems))}")
+    network.set_state_dict({name: weights[name] for name in own})
+    return path
+
+
+def _some(what: str, names: list[str], most: int = 3) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{len(names)} {what} ({', '.join(names[:most])}{more})"
