@@ -45,9 +45,9 @@ class _DataUnpickler(pickle.Unpickler):
         return found
 
 
-def _empty_array(subtype: type, shape: tuple, _typecode: Any) -> np.ndarray:
+def _empty_array(subtype: Any, shape: tuple, _typecode: Any) -> np.ndarray:
     """``numpy.core.multiarray._reconstruct``: pickled arrays start empty, and their state follows."""
-    if subtype is not np.ndarray or shape != (0,):
+    if subtype is not _NDARRAY or shape != (0,):
         raise _Refused("an unusual array")
     return np.ndarray.__new__(np.ndarray, (0,), "b")
 
@@ -71,10 +71,13 @@ def _latin1(text: Any, encoding: Any) -> bytes:
     return text.encode("latin1")
 
 
+# Stands for the array class where a pickle names it; not callable, so that a pickle cannot ask for memory with it.
+_NDARRAY = object()
+
 _ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): _empty_array,
     ("numpy.core.numeric", "_frombuffer"): _array_from_buffer,
-    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "ndarray"): _NDARRAY,
     ("numpy", "dtype"): _numeric_dtype,
     ("_codecs", "encode"): _latin1,
 }

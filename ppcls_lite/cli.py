@@ -1,0 +1,74 @@
+"""What the tools share: their arguments, the environment paddle wants, and how they end."""
+
+import argparse
+import contextlib
+import io
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from ppcls_lite import config as configs
+from ppcls_lite.errors import TrainingError, UserError
+
+
+def parser(doc: str) -> argparse.ArgumentParser:
+    """An argument parser that shows ``doc`` as it is written."""
+    return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def config_parser(doc: str, required: bool = True) -> argparse.ArgumentParser:
+    """:func:`parser` with ``-c CONFIG`` and ``-o KEY=VALUE ...``."""
+    result = parser(doc)
+    result.add_argument("-c", "--config", required=required, metavar="CONFIG", help="YAML file, see configs/")
+    result.add_argument(
+        "-o",
+        "--override",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings that replace the file's, such as Global.epochs=5 DataLoader.batch_size=64",
+    )
+    return result
+
+
+def load_config(args: argparse.Namespace) -> configs.Config:
+    """The configuration that :func:`config_parser`'s arguments name."""
+    return configs.load(args.config, args.override)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a tool's ``main`` and exit: 0, 2 for a mistake in the input, 1 for a run that cannot go on, 130 for Ctrl-C."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        main()
+    except (UserError, TrainingError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UserError) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def import_paddle() -> None:
+    """Import paddle with as many threads as this process may use, unless OMP_NUM_THREADS says otherwise.
+
+    Paddle reads OMP_NUM_THREADS when it is imported and takes one thread without it.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    # Paddle warns of more than one thread whatever the machine, and of a missing ccache.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    import warnings
+
+    warnings.filterwarnings("ignore", module="paddle")
+    with contextlib.redirect_stderr(io.StringIO()):
+        import paddle  # noqa: F401
+
+
+def _terminate(_signal, _frame) -> None:
+    raise SystemExit(128 + signal.SIGTERM)

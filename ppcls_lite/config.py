@@ -1,0 +1,321 @@
+"""The one schema of a run, and its loading: YAML with ``_BASE_``, overrides ``a.b=value``, strict and typed.
+
+Sections carry PaddleClas's names. Every mistake is one sentence that names the file or option, the key, and the nearest
+right word. Nothing here imports paddle.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from ppcls_lite.arch import registry
+from ppcls_lite.data import DATASETS
+from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.options import Fraction, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Seed, coerce
+
+
+def option(default: Any, doc: str) -> Any:
+    """A field with its documentation, from which the reference of the configuration is made."""
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True)
+class Global:
+    """The run as a whole."""
+
+    name: str = option("", "name of the run in results; by default the config's file name")
+    device: Literal["auto", "gpu", "cpu"] = option("auto", "auto takes the GPU where there is one, and says so")
+    epochs: Positive = option(10, "passes over the training images")
+    seed: Seed = option(0, "of initialisation, data order and augmentation")
+    output_dir: str = option("", "the run's own folder; by default output/NAME")
+    eval_interval: Positive = option(1, "score every so many epochs; the last epoch always is")
+    save_interval: Positive = option(1, "checkpoint every so many epochs; the last epoch always is")
+    pretrained_model: str | None = option(None, "weights to start from or to score: a run folder or a .pdparams file")
+    checkpoints: str | None = option(None, "resume from this run folder or checkpoint folder")
+    resume: Literal["auto"] | None = option(None, "auto continues what is in output_dir, or starts where nothing is")
+    use_visualdl: bool = option(True, "write VisualDL records to output_dir/vdl")
+
+
+@dataclass(frozen=True)
+class DataLoader:
+    """Images, their preparation and augmentation."""
+
+    dataset: Literal[tuple(DATASETS)] = option("digits", "data set")
+    root: str | None = option(None, "archive or folder; by default PPCLS_DATA, then Paddle's cache, then a download")
+    batch_size: Positive = option(128, "images per process and training step")
+    eval_batch_size: Positive = option(256, "images per step when scoring; does not change the scores")
+    image_size: Positive | None = option(None, "the network resizes its input to this side (bilinear); null: as stored")
+    normalize: bool = option(True, "subtract the data set's mean, divide by its std; false leaves [0, 1]")
+    crop_padding: NonNegative = option(0, "random crop after padding each side by so many pixels; 0 for none")
+    flip: bool = option(False, "mirror half of the training images")
+    drop_last: bool = option(True, "leave out a last training batch that is not full; scoring never leaves any out")
+    val_fraction: Fraction = option(0.0, "share of the training images set aside for validation, class-balanced")
+    train_subset: Positive | None = option(None, "train on so many of the training images, class-balanced")
+    split_seed: Seed = option(0, "chooses validation and subset images; not Global.seed, so that seeds share them")
+
+
+@dataclass(frozen=True)
+class LearningRate:
+    """The learning rate over time; it changes with every step."""
+
+    name: Literal["Constant", "Step", "Cosine"] = option("Constant", "schedule")
+    learning_rate: PositiveFloat = option(1e-3, "the highest value")
+    warmup_epochs: NonNegativeFloat = option(0.0, "linear rise from 0 over so many epochs")
+    decay_epochs: tuple[Positive, ...] = option((), "Step: multiply by gamma after each of these epochs")
+    gamma: Fraction = option(0.1, "Step: the factor")
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """The optimizer, its regularisation and schedule."""
+
+    name: Literal["Adam", "AdamW", "Momentum"] = option("Adam", "optimizer; Momentum is SGD with momentum")
+    momentum: Fraction = option(0.9, "Momentum: the momentum")
+    use_nesterov: bool = option(False, "Momentum: Nesterov's variant")
+    weight_decay: NonNegativeFloat = option(0.0, "L2 penalty (Adam, Momentum) or decoupled decay (AdamW)")
+    decay_norm_and_bias: bool = option(False, "apply weight decay to batch norm and biases, too")
+    lr: LearningRate = field(default_factory=LearningRate)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Cross entropy."""
+
+    label_smoothing: Fraction = option(0.0, "share of the target spread over all classes, in training only")
+
+
+@dataclass(frozen=True)
+class AMP:
+    """Automatic mixed precision (float16, level O1) on GPU; on CPU it is announced and left out."""
+
+    use_amp: bool = option(False, "train in mixed precision")
+    scale_loss: PositiveFloat = option(32768.0, "first factor of the loss")
+    use_dynamic_loss_scaling: bool = option(True, "adapt the factor")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run. ``Arch`` is a model's name and its options, as ``ppcls_lite.arch.build_model`` takes them."""
+
+    Arch: dict[str, Any]
+    Global: Global
+    DataLoader: DataLoader
+    Optimizer: Optimizer
+    Loss: Loss
+    AMP: AMP
+
+    @property
+    def arch_options(self) -> dict[str, Any]:
+        """The options of the network, without its name."""
+        return {key: value for key, value in self.Arch.items() if key != "name"}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionaries, every default filled in: a config file that makes the same run."""
+        return _plain(dataclasses.asdict(self))
+
+    def to_yaml(self) -> str:
+        """:meth:`to_dict` as YAML."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+    def outcome_dict(self) -> dict[str, Any]:
+        """What decides the outcome: :meth:`to_dict` without where things lie, what they are called and what is shown."""
+        result = self.to_dict()
+        for section, keys in _NO_OUTCOME.items():
+            for key in keys:
+                del result[section][key]
+        return result
+
+    def sha256(self) -> str:
+        """Fingerprint of :meth:`outcome_dict`."""
+        return hashlib.sha256(json.dumps(self.outcome_dict(), sort_keys=True).encode()).hexdigest()
+
+
+_NO_OUTCOME = {
+    "Global": ["name", "device", "output_dir", "save_interval", "checkpoints", "resume", "use_visualdl"],
+    "DataLoader": ["root"],
+}
+_SECTIONS = {"Global": Global, "DataLoader": DataLoader, "Optimizer": Optimizer, "Loss": Loss, "AMP": AMP}
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a config file, apply overrides, check everything.
+
+    Args:
+        path: YAML; ``_BASE_: other.yaml`` (or a list) inherits, relative to the file.
+        overrides: ``section.key=value`` each, the value in YAML.
+
+    Raises:
+        UserError: one sentence that names the file, the key and what was expected.
+    """
+    path = Path(path)
+    raw = _read_with_bases(path, ())
+    for override in overrides:
+        _apply_override(raw, override)
+    try:
+        return build(raw, path.stem)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def build(raw: dict[str, Any], name: str) -> Config:
+    """A checked :class:`Config` from nested dictionaries; ``name`` is the run's name where it has none.
+
+    Raises:
+        UserError: unknown section or key, wrong type or value, or values that do not go together.
+    """
+    for section in raw:
+        if section not in (*_SECTIONS, "Arch"):
+            raise UserError(f"{section} is not a section; {nearest(section, [*_SECTIONS, 'Arch'])}")
+    sections = {key: _build_section(cls, raw.get(key, {}), key) for key, cls in _SECTIONS.items()}
+    run = sections["Global"]
+    run = dataclasses.replace(run, name=run.name or name)
+    if not run.output_dir:
+        run = dataclasses.replace(run, output_dir=os.path.join("output", run.name))
+    sections["Global"] = run
+    arch = _build_arch(raw.get("Arch", {}), DATASETS[sections["DataLoader"].dataset])
+    config = Config(Arch=arch, **sections)
+    _check_together(config)
+    return config
+
+
+def _build_section(cls: type, raw: Any, key: str) -> Any:
+    if not isinstance(raw, dict):
+        raise UserError(f"{key} is {raw!r}, expected keys with values")
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    values = {}
+    for name, value in raw.items():
+        if name not in fields:
+            raise UserError(f"{key}.{name} is not a setting; {nearest(name, fields)}")
+        if dataclasses.is_dataclass(fields[name].type):
+            values[name] = _build_section(fields[name].type, value, f"{key}.{name}")
+        else:
+            values[name] = coerce(value, fields[name].type, f"{key}.{name}")
+    return cls(**values)
+
+
+def _build_arch(raw: Any, dataset) -> dict[str, Any]:
+    if not isinstance(raw, dict) or "name" not in raw:
+        raise UserError("Arch.name is missing; set it to one of the models that tools/summary.py --list prints")
+    name = coerce(raw["name"], str, "Arch.name")
+    given = {key: value for key, value in raw.items() if key != "name"}
+    if "pretrained" in given:
+        raise UserError("Arch.pretrained is not a setting; name the weights in Global.pretrained_model")
+    try:
+        defaults = {key: value.default for key, value in registry.model_options(name).items()}
+    except UserError as error:
+        raise UserError(f"Arch.name: {error}") from None
+    defaults["num_classes"] = len(dataset.classes)
+    return {"name": name, **defaults, **registry.check_options(name, given, prefix="Arch.")}
+
+
+def _check_together(config: Config) -> None:
+    lr, run, data = config.Optimizer.lr, config.Global, config.DataLoader
+    dataset = DATASETS[data.dataset]
+    if config.Arch["num_classes"] < len(dataset.classes):
+        raise UserError(
+            f"Arch.num_classes is {config.Arch['num_classes']}, but {data.dataset} has {len(dataset.classes)} classes"
+        )
+    size = data.image_size or dataset.image_size
+    if not 32 <= size <= 4096:
+        raise UserError(f"DataLoader.image_size is {size}, expected 32 to 4096")
+    if data.crop_padding > dataset.image_size:
+        raise UserError(f"DataLoader.crop_padding is {data.crop_padding}, expected at most {dataset.image_size}")
+    if data.val_fraction == 1:
+        raise UserError("DataLoader.val_fraction is 1, which leaves nothing to train on; expected below 1")
+    if lr.name == "Step" and not lr.decay_epochs:
+        raise UserError("Optimizer.lr.name is Step, but Optimizer.lr.decay_epochs is empty; list the epochs")
+    if lr.name != "Step" and lr.decay_epochs:
+        raise UserError(f"Optimizer.lr.decay_epochs belongs to Step, but Optimizer.lr.name is {lr.name}")
+    if list(lr.decay_epochs) != sorted(set(lr.decay_epochs)):
+        raise UserError(f"Optimizer.lr.decay_epochs is {list(lr.decay_epochs)}, expected rising epochs")
+    if lr.warmup_epochs >= run.epochs:
+        raise UserError(f"Optimizer.lr.warmup_epochs is {lr.warmup_epochs:g}, expected less than Global.epochs {run.epochs}")
+    if config.Optimizer.use_nesterov and config.Optimizer.name != "Momentum":
+        raise UserError(f"Optimizer.use_nesterov belongs to Momentum, but Optimizer.name is {config.Optimizer.name}")
+    if run.checkpoints and run.resume:
+        raise UserError("Global.checkpoints and Global.resume exclude each other; give one")
+    if run.checkpoints and run.pretrained_model:
+        raise UserError("Global.checkpoints and Global.pretrained_model exclude each other; give one")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", key_node.start_mark)
+            seen.add(key if isinstance(key, str) else str(key))
+        return super().construct_mapping(node, deep)
+
+
+def _parse_yaml(text: str, source: str) -> Any:
+    try:
+        return yaml.load(text, _StrictLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{source}{where}: not valid YAML ({problem})") from None
+
+
+def _read_with_bases(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in children:
+        raise UserError(f"{path}: _BASE_ leads back to itself")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: the config cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: the config is not text in UTF-8") from None
+    raw = _parse_yaml(text, str(path))
+    if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
+        raise UserError(f"{path}: expected sections such as Global and Arch, found {type(raw).__name__}")
+    bases = raw.pop("_BASE_", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise UserError(f"{path}: _BASE_ is {bases!r}, expected a file name or a list of them")
+    result: dict[str, Any] = {}
+    for base in bases:
+        result = _merge(result, _read_with_bases(path.parent / base, (*children, path.resolve())))
+    return _merge(result, raw)
+
+
+def _merge(base: dict, over: dict) -> dict:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(merged.get(key), dict) and isinstance(value, dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or len(parts) < 2 or not all(parts):
+        raise UserError(f"-o {override}: expected SECTION.KEY=VALUE, such as Global.epochs=5")
+    value = _parse_yaml(text, f"-o {override}")
+    node = raw
+    for part in parts[:-1]:
+        child = node.get(part)
+        if child is None:
+            child = node[part] = {}
+        if not isinstance(child, dict):
+            raise UserError(f"-o {override}: {part} has no keys of its own")
+        node = child
+    node[parts[-1]] = value

@@ -1,0 +1,149 @@
+"""CIFAR-10 from its official python archive or the folder extracted from it.
+
+Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
+"""
+
+import hashlib
+import os
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ppcls_lite import pickles
+from ppcls_lite.data.arrays import Dataset, DatasetInfo, Split
+from ppcls_lite.errors import UserError
+
+INFO = DatasetInfo(
+    name="cifar10",
+    classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    channels=3,
+    image_size=32,
+    mean=(0.4914, 0.4822, 0.4465),
+    std=(0.2470, 0.2435, 0.2616),
+)
+
+ARCHIVE, FOLDER = "cifar-10-python.tar.gz", "cifar-10-batches-py"
+URL = "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz"  # Paddle's own copy, paddle.vision.datasets.Cifar10
+ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
+
+# The official files and their md5, as torchvision and keras check them.
+BATCH_MD5 = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+}
+MAX_BATCH_BYTES = 64 << 20  # an official batch has 31 MB
+
+
+def load(root: str | Path | None = None) -> Dataset:
+    """Read CIFAR-10: 50,000 training and 10,000 test images, 3x32x32. See ``ppcls_lite.data.load_dataset``."""
+    source = find(root)
+    raw = dict(_read_folder(source) if source.is_dir() else _read_archive(source))
+    missing = [name for name in BATCH_MD5 if name not in raw]
+    if missing:
+        raise UserError(f"{source} lacks {', '.join(missing)}: it is not the CIFAR-10 python version")
+    official = all(hashlib.md5(raw[name]).hexdigest() == md5 for name, md5 in BATCH_MD5.items())
+    batches = {name: _parse(data, f"{source}: {name}") for name, data in raw.items()}
+    train = [batches[f"data_batch_{i}"] for i in range(1, 6)]
+    return Dataset(
+        INFO,
+        Split(np.concatenate([b.images for b in train]), np.concatenate([b.labels for b in train])),
+        batches["test_batch"],
+        official,
+        str(source),
+    )
+
+
+def find(root: str | Path | None = None) -> Path:
+    """Where CIFAR-10 is: the archive or the extracted folder; downloaded where it is nowhere.
+
+    Raises:
+        UserError: ``root`` is given and holds neither, or nothing was found and the download failed.
+    """
+    if root:
+        found = _look_in(Path(root).expanduser())
+        if found is None:
+            raise UserError(f"DataLoader.root {root} holds neither {ARCHIVE} nor the folder {FOLDER}")
+        return found
+    from paddle.dataset.common import DATA_HOME
+
+    cache = Path(DATA_HOME) / "cifar"
+    for place in filter(None, (os.environ.get("PPCLS_DATA"), cache)):
+        found = _look_in(Path(place).expanduser())
+        if found is not None:
+            return found
+    return _download(cache)
+
+
+def _look_in(place: Path) -> Path | None:
+    """``place`` itself if it is the archive or the folder, else either of them inside."""
+    if place.is_file() or (place / "data_batch_1").is_file():
+        return place
+    for candidate in (place / FOLDER, place / ARCHIVE):
+        if candidate.exists():
+            return candidate
+    return None
+
+
+def _download(cache: Path) -> Path:
+    from paddle.dataset.common import download
+
+    # Under another name until its md5 is right, so that an interrupted download is never taken for the archive.
+    try:
+        partial = download(URL, "cifar", ARCHIVE_MD5, save_name=f"{ARCHIVE}.part")
+    except Exception as error:  # httpx, OSError or RuntimeError, by Paddle version
+        reason = str(error).strip() or type(error).__name__
+        raise UserError(
+            f"CIFAR-10 is neither in PPCLS_DATA nor in {cache}, and the download failed ({reason}); "
+            f"put {ARCHIVE} into a folder and name it with -o DataLoader.root=FOLDER"
+        ) from None
+    os.replace(partial, cache / ARCHIVE)
+    return cache / ARCHIVE
+
+
+def _read_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for name in BATCH_MD5:
+        path = folder / name
+        if path.is_file():
+            if path.stat().st_size > MAX_BATCH_BYTES:
+                raise UserError(f"{path} has more than {MAX_BATCH_BYTES >> 20} MiB: it is not a CIFAR-10 batch")
+            yield name, path.read_bytes()
+
+
+def _read_archive(archive: Path) -> Iterator[tuple[str, bytes]]:
+    """The batches by name, read in memory: nothing is extracted, so no path in the archive matters."""
+    try:
+        with tarfile.open(archive, "r:*") as tar:
+            for member in tar:
+                folder, _, name = member.name.rpartition("/")
+                if member.isfile() and name in BATCH_MD5 and folder.removeprefix("./") == FOLDER:
+                    if member.size > MAX_BATCH_BYTES:
+                        raise UserError(f"{archive}: {name} has more than {MAX_BATCH_BYTES >> 20} MiB")
+                    yield name, tar.extractfile(member).read()
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise UserError(f"{archive} is damaged or no tar archive ({error}); fetch it again") from None
+
+
+def _parse(data: bytes, source: str) -> Split:
+    batch = pickles.loads(data, source, encoding="bytes")
+    keys = {key.decode() if isinstance(key, bytes) else str(key): value for key, value in _items(batch)}
+    images, labels = keys.get("data"), keys.get("labels")
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3072:
+        raise UserError(f"{source} has no images as uint8 [N, 3072]: it is not a CIFAR-10 batch")
+    try:
+        labels = np.asarray(labels, dtype=np.int64)
+    except (TypeError, ValueError, OverflowError):
+        labels = np.empty(0, np.int64)
+    if labels.shape != images.shape[:1] or not ((labels >= 0) & (labels < len(INFO.classes))).all():
+        raise UserError(f"{source} has no labels 0 to 9, one for each image: it is not a CIFAR-10 batch")
+    return Split(images.reshape(-1, 3, 32, 32), labels)
+
+
+def _items(batch: object):
+    return batch.items() if isinstance(batch, dict) else ()

@@ -1,0 +1,179 @@
+"""Callbacks of ``paddle.Model.fit``, in the order in which an epoch needs them.
+
+``fit`` counts epochs from 0 in every process; here they count from 1 and go on after a resume. What an epoch measures
+gathers in ``progress.row``.
+"""
+
+import logging
+import math
+import sys
+import time
+from typing import Any
+
+import paddle
+from tqdm import tqdm
+
+from ppcls_lite.data import ArrayLoader
+from ppcls_lite.engine.checkpoint import save_checkpoint
+from ppcls_lite.engine.dashboard import Dashboard
+from ppcls_lite.engine.run_dir import Progress, RunDir
+from ppcls_lite.engine.scores import evaluate
+from ppcls_lite.engine.seeding import seed_everything
+from ppcls_lite.errors import TrainingError
+
+logger = logging.getLogger(__name__)
+
+
+class EpochStart(paddle.callbacks.Callback):
+    """Seeds the epoch and gives the loader its order."""
+
+    def __init__(self, loader: ArrayLoader, seed: int, progress: Progress):
+        super().__init__()
+        self.loader, self.seed, self.progress = loader, seed, progress
+
+    def on_epoch_begin(self, epoch, logs=None):
+        number = self.progress.epoch + 1
+        seed_everything(self.seed, number, self.loader.rank)
+        self.loader.set_epoch(number)
+        self.progress.row.clear()
+        self.progress.row["epoch"] = number
+
+
+class TrainMeter(paddle.callbacks.Callback):
+    """True means over the epoch (``fit`` logs the last batch's loss), speed, and an end to a loss that is no number."""
+
+    def __init__(self, progress: Progress):
+        super().__init__()
+        self.progress = progress
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.perf_counter()
+        self.loss_sum, self.images = 0.0, 0
+
+    def on_train_batch_end(self, step, logs=None):
+        loss, size = float(logs["loss"][0]), int(logs["batch_size"])
+        lr = self.model._optimizer.get_lr()  # still this step's: the scheduler's callback comes last
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss} in epoch {self.progress.epoch + 1}, step {step + 1}, at learning rate {lr:g}; "
+                f"lower Optimizer.lr.learning_rate or add Optimizer.lr.warmup_epochs. Finished epochs are kept"
+            )
+        self.loss_sum += loss * size
+        self.images += size
+        self.progress.row.update(
+            lr=float(lr),
+            train_loss=self.loss_sum / self.images,
+            train_top1=float(logs["acc_top1"]),
+            train_top5=float(logs["acc_top5"]),
+        )
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.perf_counter() - self.start
+        self.progress.row.update(images_per_sec=self.images / seconds, seconds=seconds)
+
+
+class ProgressBar(paddle.callbacks.Callback):
+    """One bar over all steps of the run, with the time left; silent where the output is no terminal."""
+
+    def __init__(self, progress: Progress, epochs: int, steps: int):
+        super().__init__()
+        self.progress, self.epochs, self.steps = progress, epochs, steps
+
+    def on_train_begin(self, logs=None):
+        self.bar = tqdm(
+            total=self.epochs * self.steps,
+            initial=self.progress.epoch * self.steps,
+            unit="step",
+            dynamic_ncols=True,
+            leave=False,
+            disable=not sys.stderr.isatty(),
+        )
+
+    def on_train_batch_end(self, step, logs=None):
+        self.bar.set_description(f"epoch {self.progress.epoch + 1}/{self.epochs}", refresh=False)
+        self.bar.set_postfix_str(f"loss {self.progress.row['train_loss']:.4f}", refresh=False)
+        self.bar.update()
+
+    def on_train_end(self, logs=None):
+        self.bar.close()
+
+
+class Evaluator(paddle.callbacks.Callback):
+    """Scores the network every ``interval`` epochs and after the last, on validation images where there are any."""
+
+    def __init__(
+        self,
+        part: str,
+        loader: ArrayLoader,
+        interval: int,
+        epochs: int,
+        progress: Progress,
+    ):
+        super().__init__()
+        self.part, self.loader, self.interval, self.epochs = part, loader, interval, epochs
+        self.progress = progress
+
+    def on_epoch_end(self, epoch, logs=None):
+        number = self.progress.row["epoch"]
+        if number % self.interval and number != self.epochs:
+            return
+        scores = evaluate(self.model.network, self.loader)
+        self.progress.row.update(
+            {f"{self.part}_loss": scores.loss, f"{self.part}_top1": scores.top1, f"{self.part}_top5": scores.top5}
+        )
+        # The test images choose nothing: without a validation part there is no best.
+        if self.part == "val" and (self.progress.best_val_top1 is None or scores.top1 > self.progress.best_val_top1):
+            self.progress.best_val_top1, self.progress.best_epoch = scores.top1, number
+
+
+class EpochEnd(paddle.callbacks.Callback):
+    """Counts the epoch and writes it down: log line, metrics.csv, VisualDL, checkpoint. Rank 0 only writes."""
+
+    def __init__(
+        self,
+        run_dir: RunDir,
+        dashboard: Dashboard | None,
+        epochs: int,
+        save_interval: int,
+        progress: Progress,
+    ):
+        super().__init__()
+        self.run_dir, self.dashboard, self.epochs, self.save_interval = run_dir, dashboard, epochs, save_interval
+        self.progress = progress
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        progress, row = self.progress, dict(self.progress.row)
+        progress.epoch = row["epoch"]
+        progress.rows.append(row)
+        progress.wall_s += time.perf_counter() - self.start
+        if paddle.distributed.get_rank() != 0:
+            return
+        logger.info("%s", describe_row(row, progress, self.epochs))
+        if self.dashboard is not None:
+            self.dashboard.add_row(row)
+        if progress.epoch % self.save_interval == 0 or progress.epoch in (self.epochs, progress.best_epoch):
+            save_checkpoint(self.model, self.run_dir, progress)
+        self.run_dir.write_metrics(progress.rows)
+
+
+def describe_row(row: dict[str, Any], progress: Progress, epochs: int) -> str:
+    """One line for the log: ``epoch 3/12 | lr 0.001 | train loss ... | test loss ... | 120 images/s | 5 min left``."""
+    parts = [f"epoch {row['epoch']}/{epochs}", f"lr {row['lr']:.3g}"]
+    for part in ("train", "val", "test"):
+        if f"{part}_loss" in row:
+            parts.append(f"{part} loss {row[f'{part}_loss']:.4f} top1 {row[f'{part}_top1']:.4f}")
+    parts.append(f"{row['images_per_sec']:.0f} images/s")
+    left = (epochs - progress.epoch) * progress.wall_s / progress.epoch
+    if progress.epoch < epochs:
+        parts.append(f"{describe_seconds(left)} left")
+    return " | ".join(parts)
+
+
+def describe_seconds(seconds: float) -> str:
+    """``"40 s"``, ``"12 min"``, ``"3.4 h"``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

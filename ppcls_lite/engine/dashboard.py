@@ -1,0 +1,98 @@
+"""VisualDL records of a run. A dashboard that fails says so once and lets the run go on."""
+
+import logging
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+RECORDS = "vdlrecords.train.log"
+
+# A row's columns and their tags: two curves that share what stands before the slash share a page section.
+TAGS = {
+    "train_loss": "loss/train",
+    "val_loss": "loss/val",
+    "test_loss": "loss/test",
+    "train_top1": "top1/train",
+    "val_top1": "top1/val",
+    "test_top1": "top1/test",
+    "lr": "schedule/lr",
+    "images_per_sec": "speed/images_per_sec",
+}
+
+
+class Dashboard:
+    """Writes a run's curves by epoch, its configuration as text, and its final hparams with metrics."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._writer = None
+        self._alive = True
+
+    def add_row(self, row: dict[str, Any]) -> None:
+        """Add a row of metrics.csv at its epoch."""
+        for column, tag in TAGS.items():
+            if row.get(column) is not None:
+                self._attempt(lambda w, c=column, t=tag: w.add_scalar(t, float(row[c]), row["epoch"]))
+        self._attempt(lambda w: w.flush())
+
+    def add_config(self, text: str) -> None:
+        """Add the resolved configuration."""
+        self._attempt(lambda w: w.add_text("config", "```yaml\n" + text + "```", 0))
+
+    def add_hparams(self, hparams: dict[str, Any], metrics: dict[str, float], step: int) -> None:
+        """Add hyperparameters with final metrics; lists and truth values become text, which VisualDL takes."""
+        plain = {k: v if type(v) in (int, float, str) else str(v) for k, v in hparams.items() if v is not None}
+
+        def write(writer):
+            writer.add_hparams(plain, list(metrics))
+            for tag, value in metrics.items():
+                writer.add_scalar(tag, float(value), step)
+
+        self._attempt(write)
+
+    def close(self) -> None:
+        """Write out what is pending."""
+        if self._writer is not None:
+            self._attempt(lambda w: w.close())
+        self._writer = None
+
+    def _attempt(self, write: Callable[[Any], None]) -> None:
+        if not self._alive:
+            return
+        try:
+            if self._writer is None:
+                self._writer = _open(self.folder)
+            write(self._writer)
+        except Exception as error:  # a failing dashboard must not end a night's training
+            self._alive = False
+            logger.warning("VisualDL failed (%s); the run goes on without it", error)
+
+
+def _open(folder: Path):
+    from visualdl import LogWriter  # imports pandas and more
+
+    records = folder / RECORDS
+    if records.exists():
+        drop_partial_record(records)
+    import contextlib
+    import io
+
+    with contextlib.redirect_stdout(io.StringIO()):  # it announces that it will append
+        return LogWriter(logdir=str(folder), file_name=RECORDS)
+
+
+def drop_partial_record(records: Path) -> None:
+    """Cut a record that a killed process left half written, behind which nothing could be read."""
+    size = records.stat().st_size
+    end = 0
+    with open(records, "r+b") as file:
+        while end + 8 <= size:
+            (length,) = struct.unpack("<Q", file.read(8))  # VisualDL's framing: length, then the record
+            if end + 8 + length > size:
+                break
+            end += 8 + length
+            file.seek(end)
+        file.truncate(end)

@@ -1,0 +1,52 @@
+"""Optimizers and learning-rate schedules from their sections of the configuration."""
+
+import paddle
+from paddle import nn
+from paddle.optimizer import lr as schedules
+
+from ppcls_lite.config import LearningRate, Optimizer
+
+
+def build_schedule(config: LearningRate, steps_per_epoch: int, epochs: int) -> schedules.LRScheduler | float:
+    """The learning rate as Paddle's scheduler, one step a training step; a number where it is constant.
+
+    Warm-up rises linearly from 0 to ``learning_rate``; the schedule proper follows and ends with the last epoch.
+    """
+    warmup = round(config.warmup_epochs * steps_per_epoch)
+    peak = config.learning_rate
+    after: schedules.LRScheduler | float = peak
+    if config.name == "Cosine":
+        after = schedules.CosineAnnealingDecay(peak, T_max=max(1, epochs * steps_per_epoch - warmup))
+    elif config.name == "Step":
+        milestones = [epoch * steps_per_epoch - warmup for epoch in config.decay_epochs]
+        after = schedules.MultiStepDecay(peak, milestones, gamma=config.gamma)
+    return schedules.LinearWarmup(after, warmup, start_lr=0.0, end_lr=peak) if warmup else after
+
+
+def build_optimizer(
+    config: Optimizer, schedule: schedules.LRScheduler | float, network: nn.Layer
+) -> paddle.optimizer.Optimizer:
+    """The optimizer; weight decay leaves out batch norm and biases (all that has one dimension) unless told otherwise."""
+    params = [p for p in network.parameters() if not p.stop_gradient]
+    decayed = [p for p in params if config.decay_norm_and_bias or len(p.shape) > 1]
+    names = {p.name for p in decayed}
+    if config.name == "AdamW":
+        return paddle.optimizer.AdamW(
+            schedule,
+            parameters=params,
+            weight_decay=config.weight_decay,
+            apply_decay_param_fun=lambda name: name in names,
+        )
+    # Parameter groups are the usual way, but Model.fit calls minimize(), which does not take them.
+    for p in params:
+        p.regularizer = None if p.name in names else paddle.regularizer.L2Decay(0.0)
+    decay = paddle.regularizer.L2Decay(config.weight_decay) if config.weight_decay else None
+    if config.name == "Momentum":
+        return paddle.optimizer.Momentum(
+            schedule,
+            momentum=config.momentum,
+            parameters=params,
+            use_nesterov=config.use_nesterov,
+            weight_decay=decay,
+        )
+    return paddle.optimizer.Adam(schedule, parameters=params, weight_decay=decay)

@@ -1,0 +1,122 @@
+"""What training, scoring and planning are put together from: network, parts of the data, loaders, model."""
+
+import logging
+from dataclasses import dataclass
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+from ppcls_lite.arch import build_model
+from ppcls_lite.config import Config
+from ppcls_lite.data import DATASETS, ArrayLoader, Dataset, Split, split_balanced
+from ppcls_lite.engine.device import on_gpu
+from ppcls_lite.engine.optim import build_optimizer, build_schedule
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """Loaders of the three parts; ``val`` is None without ``DataLoader.val_fraction``."""
+
+    train: ArrayLoader
+    val: ArrayLoader | None
+    test: ArrayLoader
+
+
+def input_size(config: Config) -> int:
+    """Side of the images that the network computes on."""
+    return config.DataLoader.image_size or DATASETS[config.DataLoader.dataset].image_size
+
+
+def build_network(config: Config) -> nn.Layer:
+    """The network of ``Arch``, resizing its input where ``DataLoader.image_size`` says so."""
+    network = build_model(config.Arch["name"], **config.arch_options)
+    if config.DataLoader.image_size:
+        resize_input(network, config.DataLoader.image_size)
+    return network
+
+
+def resize_input(network: nn.Layer, size: int) -> None:
+    """Let ``network`` resize its input to ``size`` x ``size`` (bilinear, half-pixel centres), on the device, in batch.
+
+    A hook and not a layer around the network, so that parameters keep their names.
+    """
+
+    def resize(_network, inputs):
+        (x,) = inputs
+        if tuple(x.shape[2:]) != (size, size):
+            x = F.interpolate(x, size=[size, size], mode="bilinear")
+        return (x,)
+
+    network.register_forward_pre_hook(resize)
+
+
+def split_dataset(config: Config, dataset: Dataset) -> tuple[Split, Split | None]:
+    """Training and validation images: validation is set aside first, then the subset is taken from the rest.
+
+    Raises:
+        UserError: too few images of a class for either.
+    """
+    data, train, val = config.DataLoader, dataset.train, None
+    if data.val_fraction:
+        size = round(data.val_fraction * len(train))
+        chosen, rest = split_balanced(train.labels, size, data.split_seed, "DataLoader.val_fraction")
+        train, val = train.take(rest), train.take(chosen)
+    if data.train_subset and data.train_subset != len(train):
+        chosen, _ = split_balanced(train.labels, data.train_subset, data.split_seed, "DataLoader.train_subset")
+        train = train.take(chosen)
+    return train, val
+
+
+def build_loaders(config: Config, dataset: Dataset) -> Loaders:
+    """Loaders of this process's share of the three parts."""
+    data = config.DataLoader
+    train, val = split_dataset(config, dataset)
+    shared = {
+        "mean": dataset.info.mean if data.normalize else (0.0,),
+        "std": dataset.info.std if data.normalize else (1.0,),
+        "rank": paddle.distributed.get_rank(),
+        "world_size": paddle.distributed.get_world_size(),
+    }
+    return Loaders(
+        ArrayLoader(
+            train,
+            data.batch_size,
+            shuffle=True,
+            crop_padding=data.crop_padding,
+            flip=data.flip,
+            drop_last=data.drop_last,
+            seed=config.Global.seed,
+            **shared,
+        ),
+        val and ArrayLoader(val, data.eval_batch_size, **shared),
+        ArrayLoader(dataset.test, data.eval_batch_size, **shared),
+    )
+
+
+def loss_scaling(config: Config) -> dict | None:
+    """Arguments of the loss scaler where training runs in mixed precision, else None; says so where AMP cannot be."""
+    if not config.AMP.use_amp:
+        return None
+    if not on_gpu():
+        logger.info("AMP: left out, since paddle's mixed precision does nothing on the CPU; training is in float32")
+        return None
+    return {
+        "init_loss_scaling": config.AMP.scale_loss,
+        "use_dynamic_loss_scaling": config.AMP.use_dynamic_loss_scaling,
+    }
+
+
+def build_trainer(config: Config, network: nn.Layer, steps_per_epoch: int, scaling: dict | None) -> paddle.Model:
+    """A prepared ``paddle.Model``; ``scaling`` as from :func:`loss_scaling`."""
+    model = paddle.Model(network)
+    schedule = build_schedule(config.Optimizer.lr, steps_per_epoch, config.Global.epochs)
+    model.prepare(
+        build_optimizer(config.Optimizer, schedule, network),
+        nn.CrossEntropyLoss(label_smoothing=config.Loss.label_smoothing),
+        paddle.metric.Accuracy(topk=(1, 5)),
+        amp_configs={"level": "O1", **scaling} if scaling else None,
+    )
+    return model

@@ -1,0 +1,179 @@
+"""The run directory: where a run's files lie, and how they are written so that each is complete or absent."""
+
+import contextlib
+import csv
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ppcls_lite.errors import UserError
+
+MOST_RECENT = 2  # checkpoints kept, the best aside
+
+COLUMNS = [
+    "epoch",
+    "lr",
+    *(f"{part}_{score}" for part in ("train", "val", "test") for score in ("loss", "top1", "top5")),
+    "images_per_sec",
+    "seconds",
+]
+
+
+@dataclass
+class Progress:
+    """What a run has behind it: finished epochs with their rows of metrics.csv, the best one, the time it took.
+
+    ``row`` gathers what the running epoch measures, and is not stored.
+    """
+
+    epoch: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    best_val_top1: float | None = None
+    best_epoch: int | None = None
+    wall_s: float = 0.0
+    row: dict[str, Any] = field(default_factory=dict)
+
+
+class RunDir:
+    """Paths and files of one run, see docs/run_directory.md."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.vdl = self.path / "vdl"
+        self.log = self.path / "train.log"
+
+    def is_used(self) -> bool:
+        """Whether anything lies there."""
+        return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            UserError: it cannot be made or written to.
+        """
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            probe = self.path / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UserError(f"Global.output_dir {self.path} cannot be written to: {error.strerror}") from None
+
+    def result(self) -> dict[str, Any] | None:
+        """What result.json holds, or None where the run has not finished."""
+        try:
+            return json.loads((self.path / "result.json").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def config(self) -> dict[str, Any] | None:
+        """The configuration that the run was made with, or None."""
+        try:
+            return yaml.safe_load((self.path / "config.yaml").read_text())
+        except (OSError, yaml.YAMLError):
+            return None
+
+    def write_config(self, text: str) -> None:
+        """Write config.yaml."""
+        write_text(self.path / "config.yaml", text)
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Write result.json; the last thing that a run does."""
+        write_text(self.path / "result.json", json.dumps(result, indent=2) + "\n")
+
+    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Write metrics.csv, a row an epoch; what was not measured stays empty."""
+        with replacing(self.path / "metrics.csv") as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def checkpoint(self, epoch: int) -> Path:
+        """The checkpoint folder of an epoch."""
+        return self.checkpoints / f"epoch_{epoch:04d}"
+
+    def list_checkpoints(self) -> list[Path]:
+        """Complete checkpoint folders, oldest first."""
+        return sorted(self.checkpoints.glob("epoch_[0-9]*")) if self.checkpoints.is_dir() else []
+
+    def prune(self, best_epoch: int | None) -> None:
+        """Delete all checkpoints but the newest two and the best."""
+        keep = set(self.list_checkpoints()[-MOST_RECENT:])
+        if best_epoch is not None:
+            keep.add(self.checkpoint(best_epoch))
+        for folder in self.list_checkpoints():
+            if folder not in keep:
+                shutil.rmtree(folder)
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The checkpoint folder that ``path`` means: itself, or the newest of a run folder.
+
+    Raises:
+        UserError: neither.
+    """
+    path = Path(path).expanduser()
+    if (path / "state.json").is_file():
+        return path
+    found = RunDir(path).list_checkpoints()
+    if not found:
+        raise UserError(f"{path} holds no checkpoint; name a run folder or one of its checkpoints/epoch_NNNN folders")
+    return found[-1]
+
+
+def read_progress(checkpoint: Path) -> Progress:
+    """The progress stored in a checkpoint folder.
+
+    Raises:
+        UserError: damaged.
+    """
+    try:
+        return Progress(**json.loads((checkpoint / "state.json").read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{checkpoint}/state.json is damaged ({error}); remove that checkpoint folder") from None
+
+
+def write_progress(folder: Path, progress: Progress) -> None:
+    """Write state.json into a checkpoint folder."""
+    stored = {key: value for key, value in asdict(progress).items() if key != "row"}
+    write_text(folder / "state.json", json.dumps(stored, indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def replacing(path: Path):
+    """Give a name to write to beside ``path``; it takes the place of ``path`` when the block ends well."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+        sync(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            if temporary.is_dir():
+                shutil.rmtree(temporary)
+            else:
+                temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+def sync(path: Path) -> None:
+    """Have the disk take a file, or a folder's files and its entries."""
+    for member in (*path.iterdir(), path) if path.is_dir() else (path,):
+        descriptor = os.open(member, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,33 @@
+"""Train a network from a configuration.
+
+  python tools/train.py -c configs/octresnet50.yaml
+  python tools/train.py -c configs/octresnet50.yaml -o Global.epochs=5 DataLoader.batch_size=64
+  python tools/train.py -c configs/octresnet50.yaml --dry-run
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ppcls_lite import cli
+
+
+def main() -> None:
+    parser = cli.config_parser(__doc__)
+    parser.add_argument("--dry-run", action="store_true", help="build everything, run one batch, print the plan")
+    args = parser.parse_args()
+    config = cli.load_config(args)
+    cli.import_paddle()
+    if args.dry_run:
+        from ppcls_lite.engine.plan import make_plan
+
+        print(make_plan(config))
+    else:
+        from ppcls_lite.engine.train import train
+
+        train(config)
+
+
+if __name__ == "__main__":
+    cli.run(main)
