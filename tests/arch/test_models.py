@@ -1,0 +1,243 @@
+"""Properties of every registered network. A new model is tested with no new test code."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from paddle.nn import functional as F
+
+from ppcls_lite.arch import build_model, list_models, model_options
+from ppcls_lite.errors import UserError
+from ppcls_lite.measure.complexity import count_macs, count_params
+
+GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
+ARTICLE = json.loads((Path(__file__).parent / "article_state_dict.json").read_text())
+
+
+@pytest.fixture(scope="module", params=list_models())
+def built(request):
+    """(name, network with 7 classes); built once for all tests of a model."""
+    paddle.seed(0)
+    return request.param, build_model(request.param, num_classes=7)
+
+
+def default_size(name):
+    return 32 if model_options(name)["stem"].default == "cifar" else 224
+
+
+def test_params_and_macs_equal_the_golden_file(built):
+    name, _ = built
+    network = build_model(name, init="paddle")
+    size = default_size(name)
+    assert {"params": count_params(network), "macs": count_macs(network, size), "size": size} == GOLDEN[name]
+
+
+@pytest.mark.parametrize("size", [32, 33, 47, 64])
+def test_any_size_from_32_gives_finite_float32_logits(built, size):
+    _, network = built
+    network.eval()
+    with paddle.no_grad():
+        logits = network(paddle.randn([1, 3, size, size + 1]))
+    assert logits.shape == [1, 7] and logits.dtype == paddle.float32
+    assert bool(paddle.isfinite(logits).all())
+
+
+def test_features_have_the_declared_channels_and_strides(built):
+    _, network = built
+    network.eval()
+    with paddle.no_grad():
+        features = network.forward_features(paddle.randn([1, 3, 64, 64]))
+    assert len(features) == len(network.feature_strides) == len(network.feature_channels)
+    for feature, stride, channels in zip(features, network.feature_strides, network.feature_channels, strict=True):
+        pair = feature if isinstance(feature, tuple) else (feature,)
+        assert sum(branch.shape[1] for branch in pair) == channels
+        assert pair[0].shape[2:] == [64 // stride, 64 // stride]
+        if len(pair) == 2:
+            assert pair[1].shape[2:] == [32 // stride, 32 // stride]
+
+
+def test_every_parameter_gets_a_gradient(built):
+    _, network = built
+    network.train()
+    loss = F.cross_entropy(network(paddle.randn([4, 3, 64, 64])), paddle.to_tensor([0, 1, 2, 3]))
+    loss.backward()
+    without = [n for n, p in network.named_parameters() if not p.stop_gradient and (p.grad is None or not p.grad.abs().sum())]
+    network.clear_gradients()
+    # A bias before batch norm has none by construction; the networks have no such bias unless asked.
+    assert without == []
+
+
+@pytest.mark.parametrize("name", ["oct_mobilenet", "mobilenet_v1", "oct_resnet26", "resnet26", "oct_resnet20"])
+@pytest.mark.parametrize("size", [(97, 97), (128, 160), (223, 225), (255, 256)])
+def test_large_and_odd_sizes(name, size):
+    network = build_model(name, num_classes=3, init="paddle")
+    network.eval()
+    with paddle.no_grad():
+        assert network(paddle.randn([1, 3, *size])).shape == [1, 3]
+
+
+# shared figures: papers and recomputation, bias-free, trainable only
+PARAMS = {
+    1000: {"mobilenet": 4_231_976, 26: 15_995_176, 50: 25_557_032, 101: 44_549_160, 152: 60_192_808, 200: 64_673_832},
+    10: {"mobilenet": 3_217_226, 26: 13_966_666, 50: 23_528_522, 101: 42_520_650, 152: 58_164_298, 200: 62_645_322},
+}
+
+
+@pytest.mark.parametrize("num_classes", [1000, 10])
+@pytest.mark.parametrize("depth", ["mobilenet", 26, 50, 101, 152, 200])
+def test_octave_and_plain_have_the_published_number_of_parameters(depth, num_classes):
+    names = ("oct_mobilenet", "mobilenet_v1") if depth == "mobilenet" else (f"oct_resnet{depth}", f"resnet{depth}")
+    for name in names:
+        assert count_params(build_model(name, num_classes=num_classes, init="paddle")) == PARAMS[num_classes][depth]
+
+
+def test_resnet20_has_the_published_number_of_parameters():
+    assert count_params(build_model("resnet20", num_classes=10)) == 272_474
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("oct_mobilenet", 3_232_010),
+        ("oct_resnet50", 23_572_554),
+        ("oct_resnet101", 42_616_906),
+        ("oct_resnet152", 58_306_634),
+        ("oct_resnet200", 62_812_234),
+    ],
+)
+def test_bias_gives_the_article_s_number_of_parameters(name, params):
+    assert count_params(build_model(name, num_classes=10, bias=True, init="paddle")) == params
+
+
+@pytest.mark.parametrize("name", sorted(ARTICLE))
+def test_parameter_names_and_shapes_equal_the_article_s(name):
+    network = build_model(name, num_classes=10, bias=True)
+    assert {key: list(value.shape) for key, value in network.state_dict().items()} == ARTICLE[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "macs"),
+    [
+        ("oct_mobilenet", 318_167_680),
+        ("mobilenet_v1", 568_740_352),
+        ("oct_resnet50", 2_367_143_936),
+        ("resnet50", 4_089_184_256),
+        ("oct_resnet101", 3_991_240_704),
+        ("resnet101", 7_801_405_440),
+        ("oct_resnet152", 5_615_337_472),
+        ("oct_resnet200", 7_143_899_136),
+    ],
+)
+def test_multiply_adds_at_224_px_equal_the_recomputed_ones(name, macs):
+    assert count_macs(build_model(name, init="paddle"), 224) == macs
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "published"),
+    [
+        ("oct_resnet50", 1e9, [4.089, 3.565, 3.104, 2.367, 1.880]),
+        ("oct_resnet26", 1e9, [2.342, 2.087, 1.858, 1.480, 1.208]),
+        ("oct_resnet101", 1e9, [7.801, 6.625, 5.598, 3.991, 2.982]),
+        ("oct_mobilenet", 1e6, [568.7, 492.5, 425.4, 318.2, 247.1]),
+    ],
+)
+def test_multiply_adds_by_alpha_equal_the_table(name, unit, published):
+    digits = 3 if unit == 1e9 else 1
+    macs = [count_macs(build_model(name, alpha=a, init="paddle"), 224) for a in (0.0, 0.125, 0.25, 0.5, 0.75)]
+    # half a unit of the last digit, and what float rounding adds to it
+    assert [abs(m / unit - p) <= 0.5001 * 10**-digits for m, p in zip(macs, published, strict=True)] == [True] * 5
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [("mobilenet_v1", "mobilenet_v1"), ("resnet50", "resnet50"), ("oct_mobilenet", "mobilenet_v1"), ("oct_resnet50", "resnet50")],
+)
+def test_alpha_0_with_strides_equals_paddle_vision_forward_and_backward(name, theirs, rng):
+    octave = {"alpha": 0.0, "downsample": "stride"} if name.startswith("oct_") else {}
+    ours, vision = build_model(name, num_classes=10, **octave), getattr(paddle.vision.models, theirs)(num_classes=10)
+    ours_state, vision_state = ours.state_dict(), vision.state_dict()
+    assert [v.shape for v in ours_state.values()] == [v.shape for v in vision_state.values()]
+    for mine, their in zip(ours_state.values(), vision_state.values(), strict=True):
+        mine.set_value(their)
+
+    x = paddle.to_tensor(rng.standard_normal((4, 3, 64, 64)).astype("float32"))
+    y = paddle.to_tensor([0, 1, 2, 3])
+    for network in (ours, vision):
+        network.train()
+        F.cross_entropy(network(x), y).backward()
+    for (key, mine), their in zip(ours.named_parameters(), vision.parameters(), strict=True):
+        if mine.stop_gradient:  # batch-norm statistics
+            continue
+        np.testing.assert_allclose(mine.grad.numpy(), their.grad.numpy(), atol=1e-5, err_msg=key)
+    for network in (ours, vision):
+        network.eval()
+    np.testing.assert_allclose(ours(x).numpy(), vision(x).numpy(), atol=1e-5)
+
+
+def test_alpha_0_with_pooling_is_the_plain_network_pooled():
+    """The arm that separates pooling from the octave: one argument away, same parameters and multiply-adds + pooling."""
+    plain, pooled = build_model("resnet20", num_classes=10), build_model("resnet20", num_classes=10, downsample="pool")
+    assert count_params(plain) == count_params(pooled) and count_macs(plain, 32) == count_macs(pooled, 32)
+    pooled.set_state_dict(plain.state_dict())
+    plain.eval(), pooled.eval()
+    x = paddle.randn([1, 3, 32, 32])
+    assert not np.allclose(plain(x).numpy(), pooled(x).numpy())
+
+
+@pytest.mark.parametrize("name", ["oct_mobilenet", "oct_resnet26", "oct_resnet20"])
+@pytest.mark.parametrize("alpha", [0.0, 0.125, 0.75, 1.0])
+def test_any_alpha_trains(name, alpha):
+    network = build_model(name, num_classes=3, alpha=alpha)
+    F.cross_entropy(network(paddle.randn([2, 3, 65, 64])), paddle.to_tensor([0, 1])).backward()
+    assert all(p.grad is not None for p in network.parameters() if not p.stop_gradient)
+
+
+@pytest.mark.parametrize("name", ["oct_mobilenet", "oct_resnet26", "oct_resnet20"])
+@pytest.mark.parametrize("exchange", ["h2l", "l2h", "none"])
+def test_every_parameter_gets_a_gradient_whatever_the_exchange(name, exchange):
+    network = build_model(name, num_classes=3, exchange=exchange)
+    F.cross_entropy(network(paddle.randn([2, 3, 64, 64])), paddle.to_tensor([0, 1])).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters() if not p.stop_gradient)
+
+
+def test_kaiming_initialisation_counts_groups_and_paddle_s_does_not():
+    def depthwise_std(init):
+        paddle.seed(0)
+        return float(build_model("mobilenet_v1", init=init).features[13][0].conv.conv_h2h.weight.std())
+
+    assert depthwise_std("kaiming") == pytest.approx((2 / 9) ** 0.5, rel=0.05)
+    assert depthwise_std("paddle") == pytest.approx((2 / (9 * 1024)) ** 0.5, rel=0.05)
+
+
+def test_logits_are_float32_under_mixed_precision():
+    network = build_model("oct_resnet20")
+    with paddle.amp.auto_cast(level="O1", dtype="bfloat16"):
+        assert network(paddle.randn([2, 3, 32, 32])).dtype == paddle.float32
+
+
+def test_registered_options_are_those_the_factories_take(built):
+    """The registry reads signatures from source text; here each option goes through the factory itself."""
+    name, _ = built
+    given = {key: option.default for key, option in model_options(name).items()}
+    assert count_params(build_model(name, **{**given, "init": "paddle"})) == GOLDEN[name]["params"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("oct_resnet5O", {}, "did you mean 'oct_resnet50'"),
+        ("oct_resnet20", {"alfa": 0.5}, "did you mean 'alpha'"),
+        ("resnet20", {"alpha": 0.5}, "alpha is not an option of resnet20"),
+        ("oct_resnet20", {"alpha": 1.5}, "alpha is 1.5, expected a number at least 0 and at most 1"),
+        ("resnet20", {"stem": "imgnet"}, "did you mean 'imagenet'"),
+        ("resnet20", {"num_classes": 0}, "num_classes is 0"),
+        ("mobilenet_v1", {"scale": 0.001}, "leaves no channel"),
+        ("resnet20", {"pretrained": True}, "no weights are published for resnet20"),
+        ("resnet20", {"pretrained": "nowhere.pdparams"}, "there are no weights at nowhere.pdparams"),
+    ],
+)
+def test_wrong_names_and_options_are_answered_with_the_nearest_right_one(name, options, message):
+    with pytest.raises(UserError, match=message):
+        build_model(name, **options)
