@@ -227,7 +227,7 @@ def test_registered_options_are_those_the_factories_take(built):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("oct_resnet5O", {}, "did you mean 'oct_resnet50'"),
+        ("oct_resnt50", {}, "did you mean 'oct_resnet50'"),
         ("oct_resnet20", {"alfa": 0.5}, "did you mean 'alpha'"),
         ("resnet20", {"alpha": 0.5}, "alpha is not an option of resnet20"),
         ("oct_resnet20", {"alpha": 1.5}, "alpha is 1.5, expected a number at least 0 and at most 1"),
