@@ -40,7 +40,7 @@ def load_config(args: argparse.Namespace) -> configs.Config:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a tool's ``main`` and exit: 0, 2 for a mistake in the input, 1 for a run that cannot go on, 130 for Ctrl-C."""
+    """Run a tool's ``main`` and exit: 0; 2 for bad input, 1 for a run that cannot go on, 130 for Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     signal.signal(signal.SIGTERM, _terminate)
     try:

@@ -236,7 +236,9 @@ def _check_together(config: Config) -> None:
     if list(lr.decay_epochs) != sorted(set(lr.decay_epochs)):
         raise UserError(f"Optimizer.lr.decay_epochs is {list(lr.decay_epochs)}, expected rising epochs")
     if lr.warmup_epochs >= run.epochs:
-        raise UserError(f"Optimizer.lr.warmup_epochs is {lr.warmup_epochs:g}, expected less than Global.epochs {run.epochs}")
+        raise UserError(
+            f"Optimizer.lr.warmup_epochs is {lr.warmup_epochs:g}, expected less than Global.epochs {run.epochs}"
+        )
     if config.Optimizer.use_nesterov and config.Optimizer.name != "Momentum":
         raise UserError(f"Optimizer.use_nesterov belongs to Momentum, but Optimizer.name is {config.Optimizer.name}")
     if run.checkpoints and run.resume:
@@ -259,7 +261,8 @@ class _StrictLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str) and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", key_node.start_mark)
+                problem = f"the key '{key}' stands twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             seen.add(key if isinstance(key, str) else str(key))
         return super().construct_mapping(node, deep)
 

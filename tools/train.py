@@ -1,8 +1,8 @@
 """Train a network from a configuration.
 
-  python tools/train.py -c configs/octresnet50.yaml
-  python tools/train.py -c configs/octresnet50.yaml -o Global.epochs=5 DataLoader.batch_size=64
-  python tools/train.py -c configs/octresnet50.yaml --dry-run
+python tools/train.py -c configs/octresnet50.yaml
+python tools/train.py -c configs/octresnet50.yaml -o Global.epochs=5 DataLoader.batch_size=64
+python tools/train.py -c configs/octresnet50.yaml --dry-run
 """
 
 import sys

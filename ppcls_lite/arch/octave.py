@@ -3,7 +3,7 @@
 Paper: Chen et al., "Drop an Octave", ICCV 2019, arXiv:1904.05049, sections 3.2-3.3.
 Code consulted: facebookresearch/OctConv (the operator's semantics), d-li14/octconv.pytorch (names).
 
-A feature is a pair ``(x_h, x_l)``: high [N, C - c, H, W] and low [N, c, ceil(H/2), ceil(W/2)], where c = int(alpha * C).
+A feature is a pair ``(x_h, x_l)``: high [N, C - c, H, W] and low [N, c, ceil(H/2), ceil(W/2)], with c = int(alpha * C).
 An absent branch (no channels) is None, and a plain tensor stands for ``(x, None)``.
 
 Borders: every pooling rounds up, and the last row or column of an odd side averages only the pixels that exist; the
@@ -81,8 +81,8 @@ class OctaveConv(nn.Layer):
     """Octave convolution, paper eq. 2-4: up to four convolutions between a high and a low branch.
 
     stride 1: ``y_h = h2h(x_h) + up(l2h(x_l))``, ``y_l = l2l(x_l) + h2l(pool2(x_h))``.
-    stride 2: ``y_h = h2h(pool2(x_h)) + l2h(x_l)``, ``y_l = l2l(pool2(x_l)) + h2l(pool2(pool2(x_h)))``: pooled first, and
-    the convolutions keep stride 1; with ``downsample="stride"`` the convolutions stride instead of each pooling.
+    stride 2: ``y_h = h2h(pool2(x_h)) + l2h(x_l)``, ``y_l = l2l(pool2(x_l)) + h2l(pool2(pool2(x_h)))``: the input is
+    pooled and the convolutions keep stride 1; with ``downsample="stride"`` they stride instead of each pooling.
     Depthwise (``groups == in_channels > 1``): h2h and l2l only. Otherwise all paths keep ``groups``.
 
     Args:

@@ -90,7 +90,9 @@ def register_model(factory: Callable) -> Callable:
     def build(*, pretrained: bool | str = False, **options: Any):
         option_types.coerce(pretrained, option_types.Pretrained, "pretrained")
         if pretrained is True:
-            raise UserError(f"no weights are published for {name}; pass pretrained=PATH to a .pdparams file or run folder")
+            raise UserError(
+                f"no weights are published for {name}; pass pretrained=PATH, a .pdparams file or run folder"
+            )
         network = factory(**check_options(name, options))
         if pretrained:
             from ppcls_lite.weights import load_pretrained
@@ -121,7 +123,8 @@ def _factory_options(factory: ast.FunctionDef, classes: dict[str, ast.ClassDef])
     """A factory's own keywords, and for ``**options`` those of the class it returns that it does not set itself."""
     found = _keywords(factory.args)
     if factory.args.kwarg is not None:
-        init = next(f for f in classes[factory.returns.id].body if isinstance(f, ast.FunctionDef) and f.name == "__init__")
+        methods = [node for node in classes[factory.returns.id].body if isinstance(node, ast.FunctionDef)]
+        init = next(method for method in methods if method.name == "__init__")
         call = next(n.value for n in factory.body if isinstance(n, ast.Return))
         taken = {keyword.arg for keyword in call.keywords}
         inherited = {key: option for key, option in _keywords(init.args).items() if key not in taken}

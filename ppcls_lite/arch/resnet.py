@@ -211,8 +211,7 @@ def oct_resnet200(**options) -> OctResNet:
 
 
 @register_model
-def resnet200(*, downsample: Downsample = "stride", **options
-) -> OctResNet:
+def resnet200(*, downsample: Downsample = "stride", **options) -> OctResNet:
     """ResNet-200."""
     return OctResNet(Bottleneck, LAYERS[200], alpha=0.0, exchange="both", downsample=downsample, **options)
 

@@ -1,8 +1,8 @@
 """The handwritten digits that come with scikit-learn: the data set of a machine that has no other.
 
 1,797 scans of 8x8 pixels, the test part of the UCI data set "Optical Recognition of Handwritten Digits" (Alpaydin and
-Kaynak, 1998). Here each pixel is repeated to 4x4 and the gray channel three times, so that CIFAR networks take them, and
-a fixed, class-balanced 360 of them are the test images.
+Kaynak, 1998). Here each pixel is repeated to 4x4 and the gray channel three times, so that CIFAR networks take them,
+and a fixed, class-balanced 360 of them are the test images.
 """
 
 from dataclasses import replace

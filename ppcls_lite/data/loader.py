@@ -24,8 +24,8 @@ class ArrayLoader:
         flip: mirror half of the images.
         drop_last: leave out a last batch that is not full.
         seed: of order and augmentation.
-        rank, world_size: this process takes every ``world_size``-th image of the common order. When shuffling (training)
-            all ranks take equally many, so that they take equally many steps; otherwise each image is taken exactly once.
+        rank, world_size: this process takes every ``world_size``-th image of the common order. When shuffling
+            (training) all ranks take equally many and so step equally often; otherwise each image is taken exactly once.
 
     Raises:
         UserError: not one full batch.

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from ppcls_lite.data import ArrayLoader
 from ppcls_lite.engine.checkpoint import save_checkpoint
 from ppcls_lite.engine.dashboard import Dashboard
+from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.run_dir import Progress, RunDir
-from ppcls_lite.engine.scores import evaluate
 from ppcls_lite.engine.seeding import seed_everything
 from ppcls_lite.errors import TrainingError
 

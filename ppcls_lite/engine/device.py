@@ -1,12 +1,13 @@
 """All that depends on the device: choosing, naming, waiting for it, and its memory."""
 
+import contextlib
 import logging
 import os
 import platform
-import resource
 from pathlib import Path
 
 import paddle
+import psutil
 
 from ppcls_lite.errors import UserError
 
@@ -57,21 +58,32 @@ def synchronize() -> None:
         paddle.device.cuda.synchronize()
 
 
+def reset_peak_memory() -> None:
+    """Let :func:`peak_memory` count from now on, where the device can."""
+    if on_gpu():
+        reset = getattr(paddle.device.cuda, "reset_max_memory_allocated", None)  # since paddle 2.6
+        if reset is not None:
+            reset()
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM to what is resident now
+
+
 def peak_memory() -> int:
     """Largest memory so far, in bytes: allocated by paddle on the GPU, else resident in the process."""
     if on_gpu():
         return paddle.device.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return psutil.Process().memory_info().rss
 
 
-def total_memory() -> int:
-    """Memory of the device in bytes; on the CPU what is available to a process that starts now."""
+def usable_memory() -> int:
+    """Bytes that this process may take altogether: what it holds, and what nobody does."""
     if on_gpu():
         return paddle.device.cuda.get_device_properties().total_memory
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return psutil.virtual_memory().available + psutil.Process().memory_info().rss
 
 
 def _processor() -> str:

@@ -26,7 +26,7 @@ def build_schedule(config: LearningRate, steps_per_epoch: int, epochs: int) -> s
 def build_optimizer(
     config: Optimizer, schedule: schedules.LRScheduler | float, network: nn.Layer
 ) -> paddle.optimizer.Optimizer:
-    """The optimizer; weight decay leaves out batch norm and biases (all that has one dimension) unless told otherwise."""
+    """The optimizer; weight decay leaves out batch norm and biases (what has one dimension) unless told otherwise."""
     params = [p for p in network.parameters() if not p.stop_gradient]
     decayed = [p for p in params if config.decay_norm_and_bias or len(p.shape) > 1]
     names = {p.name for p in decayed}

@@ -17,8 +17,8 @@ from ppcls_lite.engine import callbacks, parts
 from ppcls_lite.engine.checkpoint import load_checkpoint
 from ppcls_lite.engine.dashboard import Dashboard
 from ppcls_lite.engine.device import describe_device, select_device
+from ppcls_lite.engine.evaluate import Scores, evaluate
 from ppcls_lite.engine.run_dir import Progress, RunDir, find_checkpoint, read_progress
-from ppcls_lite.engine.scores import Scores, evaluate
 from ppcls_lite.engine.seeding import seed_everything
 from ppcls_lite.errors import UserError
 from ppcls_lite.measure.complexity import count_macs, count_params
@@ -40,7 +40,7 @@ def train(config: Config) -> dict[str, Any]:
     run_dir = RunDir(config.Global.output_dir)
     checkpoint = find_resume_point(config, run_dir)
     if config.Global.resume and (result := run_dir.result()):
-        logger.info("%s is finished: test top-1 %.4f after %d epochs", run_dir.path, result["test_top1"], result["epochs"])
+        logger.info("%s is finished: test top-1 %.4f", run_dir.path, result["test_top1"])
         return result
 
     select_device(config.Global.device)
@@ -93,7 +93,7 @@ def _train(
             dashboard.close()
     if paddle.distributed.get_rank() == 0:
         run_dir.write_result(result)
-    logger.info("test top-1 %.4f, loss %.4f; %s", result["test_top1"], result["test_loss"], run_dir.path / "result.json")
+    logger.info("test top-1 %.4f, loss %.4f", result["test_top1"], result["test_loss"])
     return result
 
 
@@ -194,7 +194,11 @@ def _describe(config: Config, network, dataset: Dataset, loaders: parts.Loaders)
     validation = f", {len(loaders.val.split)} validation" if loaders.val is not None else ""
     logger.info("%s on %s; %s", config.Global.name, facts["device"], facts["versions"])
     logger.info(
-        "%s: %s parameters, %s multiply-adds at %d px", facts["arch"], f"{facts['params']:,}", f"{facts['macs']:,}", size
+        "%s: %s parameters, %s multiply-adds at %d px",
+        facts["arch"],
+        f"{facts['params']:,}",
+        f"{facts['macs']:,}",
+        size,
     )
     logger.info(
         "%s: %d training%s, %d test images from %s (%s), sha256 %s",
@@ -231,8 +235,8 @@ def _conclude(
     }
     merged = {**facts, **outcome}
     order = (
-        "name arch alpha seed dataset dataset_sha256 dataset_official epochs test_top1 test_loss val_top1 best_val_top1 "
-        "best_epoch params macs images_per_sec wall_s device versions config_sha256 git_commit"
+        "name arch alpha seed dataset dataset_sha256 dataset_official epochs test_top1 test_loss val_top1 "
+        "best_val_top1 best_epoch params macs images_per_sec wall_s device versions config_sha256 git_commit"
     )
     return {key: merged[key] for key in order.split()}
 

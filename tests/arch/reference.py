@@ -5,16 +5,14 @@ import numpy as np
 
 def conv2d(x, weight, stride=1, padding=0, dilation=1, groups=1):
     """x [N, C, H, W], weight [O, C / groups, k, k] -> [N, O, H', W']."""
-    n, c, _, _ = x.shape
-    o, c_g, k, _ = weight.shape
+    _, c, _, _ = x.shape
+    _, c_g, k, _ = weight.shape
     x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     span = dilation * (k - 1) + 1
     windows = np.lib.stride_tricks.sliding_window_view(x, (span, span), axis=(2, 3))
     windows = windows[:, :, ::stride, ::stride, ::dilation, ::dilation]  # [N, C, H', W', k, k]
-    parts = [
-        np.einsum("nchwij,ocij->nohw", windows[:, g * c_g : (g + 1) * c_g], weight[g * o // groups : (g + 1) * o // groups])
-        for g in range(groups)
-    ]
+    x_groups, w_groups = np.split(windows, groups, axis=1), np.split(weight, groups, axis=0)
+    parts = [np.einsum("nchwij,ocij->nohw", *group) for group in zip(x_groups, w_groups, strict=True)]
     assert c == c_g * groups
     return np.concatenate(parts, axis=1)
 

@@ -63,9 +63,9 @@ def test_every_parameter_gets_a_gradient(built):
     network.train()
     loss = F.cross_entropy(network(paddle.randn([4, 3, 64, 64])), paddle.to_tensor([0, 1, 2, 3]))
     loss.backward()
-    without = [n for n, p in network.named_parameters() if not p.stop_gradient and (p.grad is None or not p.grad.abs().sum())]
+    trainable = [(key, p) for key, p in network.named_parameters() if not p.stop_gradient]
+    without = [key for key, p in trainable if p.grad is None or not p.grad.abs().sum()]
     network.clear_gradients()
-    # A bias before batch norm has none by construction; the networks have no such bias unless asked.
     assert without == []
 
 
@@ -152,7 +152,12 @@ def test_multiply_adds_by_alpha_equal_the_table(name, unit, published):
 
 @pytest.mark.parametrize(
     ("name", "theirs"),
-    [("mobilenet_v1", "mobilenet_v1"), ("resnet50", "resnet50"), ("oct_mobilenet", "mobilenet_v1"), ("oct_resnet50", "resnet50")],
+    [
+        ("mobilenet_v1", "mobilenet_v1"),
+        ("resnet50", "resnet50"),
+        ("oct_mobilenet", "mobilenet_v1"),
+        ("oct_resnet50", "resnet50"),
+    ],
 )
 def test_alpha_0_with_strides_equals_paddle_vision_forward_and_backward(name, theirs, rng):
     octave = {"alpha": 0.0, "downsample": "stride"} if name.startswith("oct_") else {}
@@ -177,9 +182,9 @@ def test_alpha_0_with_strides_equals_paddle_vision_forward_and_backward(name, th
 
 
 def test_alpha_0_with_pooling_is_the_plain_network_pooled():
-    """The arm that separates pooling from the octave: one argument away, same parameters and multiply-adds + pooling."""
+    """The arm that separates pooling from the octave is one argument away, with the same parameters."""
     plain, pooled = build_model("resnet20", num_classes=10), build_model("resnet20", num_classes=10, downsample="pool")
-    assert count_params(plain) == count_params(pooled) and count_macs(plain, 32) == count_macs(pooled, 32)
+    assert count_params(plain) == count_params(pooled)
     pooled.set_state_dict(plain.state_dict())
     plain.eval(), pooled.eval()
     x = paddle.randn([1, 3, 32, 32])

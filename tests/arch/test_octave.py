@@ -6,8 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_lite.arch import ConvBN, ConvBNAct, OctaveConv, split_channels
-from ppcls_lite.arch import octave
+from ppcls_lite.arch import ConvBN, ConvBNAct, OctaveConv, octave, split_channels
 from ppcls_lite.errors import UserError
 from tests.arch import reference
 
@@ -48,9 +47,10 @@ def assert_equals_reference(layer, x, stride, padding, dilation, groups, downsam
 @pytest.mark.parametrize("stride", [1, 2])
 def test_equals_numpy_reference(rng, stride, size, downsample):
     for alpha_in, alpha_out, kernel, groups in itertools.product(ALPHAS, ALPHAS, (1, 3), (1, 2)):
-        layer = OctaveConv(16, 24, kernel, alpha_in, alpha_out, stride, kernel // 2, groups=groups, downsample=downsample)
+        padding = kernel // 2
+        layer = OctaveConv(16, 24, kernel, alpha_in, alpha_out, stride, padding, groups=groups, downsample=downsample)
         x = make_pair(rng, 16, alpha_in, size)
-        assert_equals_reference(layer, x, stride, kernel // 2, 1, dict.fromkeys(PATHS, groups), downsample)
+        assert_equals_reference(layer, x, stride, padding, 1, dict.fromkeys(PATHS, groups), downsample)
 
 
 @pytest.mark.parametrize("downsample", ["pool", "stride"])
@@ -126,7 +126,8 @@ def test_gradients_equal_finite_differences(rng, alphas, stride, downsample, siz
             leaf.set_value(here - step * direction)
             below = float(value())
             leaf.set_value(here)
-        assert (above - below) / (2 * step) == pytest.approx(float((leaf.grad.numpy() * direction).sum()), rel=1e-6, abs=1e-7)
+        slope = float((leaf.grad.numpy() * direction).sum())
+        assert (above - below) / (2 * step) == pytest.approx(slope, rel=1e-6, abs=1e-7)
 
 
 @pytest.mark.parametrize("size", [(6, 8), (7, 8), (6, 9), (5, 5), (1, 1)])
@@ -140,7 +141,12 @@ def test_add_upsampled_equals_upsample_then_add(rng, size):
 
 @pytest.mark.parametrize(
     ("exchange", "paths"),
-    [("both", {"h2h", "l2h", "l2l", "h2l"}), ("h2l", {"h2h", "l2l", "h2l"}), ("l2h", {"h2h", "l2l", "l2h"}), ("none", {"h2h", "l2l"})],
+    [
+        ("both", {"h2h", "l2h", "l2l", "h2l"}),
+        ("h2l", {"h2h", "l2l", "h2l"}),
+        ("l2h", {"h2h", "l2l", "l2h"}),
+        ("none", {"h2h", "l2l"}),
+    ],
 )
 def test_exchange_chooses_the_paths_between_two_branches(exchange, paths):
     assert set(weights_of(OctaveConv(8, 8, 1, exchange=exchange))) == paths

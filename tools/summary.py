@@ -1,0 +1,53 @@
+"""Show a network's layers, parameters and multiply-adds (of convolutions and fully connected layers, as in papers).
+
+python tools/summary.py -c configs/octresnet50.yaml
+python tools/summary.py -c configs/octresnet50.yaml --json
+python tools/summary.py --list
+"""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ppcls_lite import cli
+from ppcls_lite.arch import list_models, model_options
+from ppcls_lite.errors import UserError
+
+
+def main() -> None:
+    parser = cli.config_parser(__doc__, required=False)
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument("--list", action="store_true", help="print the models and their options")
+    args = parser.parse_args()
+    if args.list:
+        for name in list_models():
+            print(f"{name:<16} {' '.join(f'{k}={o.default}' for k, o in model_options(name).items())}")
+        return
+    if not args.config:
+        raise UserError("give a configuration with -c CONFIG, or --list for the models")
+    config = cli.load_config(args)
+    cli.import_paddle()
+    from ppcls_lite.data import DATASETS
+    from ppcls_lite.engine.parts import build_network, input_size
+    from ppcls_lite.measure.complexity import profile_layers
+
+    size = input_size(config)
+    layers = profile_layers(build_network(config), size, DATASETS[config.DataLoader.dataset].channels)
+    total = {"params": sum(layer.params for layer in layers), "macs": sum(layer.macs for layer in layers)}
+    if args.json:
+        facts = {"arch": config.Arch, "image_size": size, **total, "layers": [asdict(layer) for layer in layers]}
+        print(json.dumps(facts, indent=2))
+        return
+    width = max(len(layer.name) for layer in layers)
+    print(f"{'layer':<{width}}  {'kind':<12} {'output':<20} {'params':>12} {'multiply-adds':>16}")
+    for layer in layers:
+        shape = "x".join(map(str, layer.output_shape[1:]))
+        print(f"{layer.name:<{width}}  {layer.kind:<12} {shape:<20} {layer.params:>12,} {layer.macs:>16,}")
+    print(f"{config.Arch['name']} at {size} px: {total['params']:,} parameters, {total['macs']:,} multiply-adds")
+
+
+if __name__ == "__main__":
+    cli.run(main)
