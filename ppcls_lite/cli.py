@@ -42,7 +42,6 @@ def load_config(args: argparse.Namespace) -> configs.Config:
 def run(main: Callable[[], None]) -> None:
     """Run a tool's ``main`` and exit: 0; 2 for bad input, 1 for a run that cannot go on, 130 for Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    signal.signal(signal.SIGTERM, _terminate)
     try:
         main()
     except (UserError, TrainingError) as error:
@@ -68,6 +67,8 @@ def import_paddle() -> None:
     warnings.filterwarnings("ignore", module="paddle")
     with contextlib.redirect_stderr(io.StringIO()):
         import paddle  # noqa: F401
+    # Paddle's own handler would end the process on the spot.
+    signal.signal(signal.SIGTERM, _terminate)
 
 
 def _terminate(_signal, _frame) -> None:

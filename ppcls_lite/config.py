@@ -125,7 +125,7 @@ class Config:
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
     def outcome_dict(self) -> dict[str, Any]:
-        """What decides the outcome: :meth:`to_dict` without where things lie, what they are called and what is shown."""
+        """What decides the outcome: :meth:`to_dict` without names, places and what is shown."""
         result = self.to_dict()
         for section, keys in _NO_OUTCOME.items():
             for key in keys:
@@ -278,6 +278,8 @@ def _parse_yaml(text: str, source: str) -> Any:
 
 
 def _read_with_bases(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
+    if "\0" in str(path):
+        raise UserError(f"{str(path)!r} is no file name")
     if path.resolve() in children:
         raise UserError(f"{path}: _BASE_ leads back to itself")
     try:

@@ -57,8 +57,9 @@ def _array_from_buffer(buffer: Any, dtype: np.dtype, shape: tuple, order: str) -
     return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
 
 
-def _numeric_dtype(text: Any, align: bool = False, copy: bool = False) -> np.dtype:
-    dtype = np.dtype(text.decode("ascii") if isinstance(text, bytes) else text)
+def _numeric_dtype(text: Any, _align: Any = False, _copy: Any = True) -> np.dtype:
+    # A copy, since the byte order follows as state, and would be set on numpy's own type.
+    dtype = np.dtype(text.decode("ascii") if isinstance(text, bytes) else text, copy=True)
     if dtype.kind not in "biufc":
         raise _Refused(f"arrays of type {dtype}")
     return dtype
@@ -71,6 +72,11 @@ def _latin1(text: Any, encoding: Any) -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    """``bytes()``: how Python 3 writes empty bytes in protocol 2."""
+    return b""
+
+
 # Stands for the array class where a pickle names it; not callable, so that a pickle cannot ask for memory with it.
 _NDARRAY = object()
 
@@ -80,4 +86,5 @@ _ALLOWED = {
     ("numpy", "ndarray"): _NDARRAY,
     ("numpy", "dtype"): _numeric_dtype,
     ("_codecs", "encode"): _latin1,
+    ("__builtin__", "bytes"): _no_bytes,
 }

@@ -6,7 +6,7 @@ from ppcls_lite.errors import UserError
 
 
 def initialize_convolutions(network: nn.Layer, init: str) -> None:
-    """Set convolution weights: ``kaiming`` (normal, variance 2 / fan-in) or ``paddle`` (the default of Paddle's layers).
+    """Set convolution weights: ``kaiming`` (normal, variance 2 / fan-in) or ``paddle`` (its layers' default).
 
     They differ for grouped convolutions: Paddle's default ignores the groups, so that a depthwise weight starts sqrt(C)
     too small.

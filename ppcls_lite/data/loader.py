@@ -25,7 +25,7 @@ class ArrayLoader:
         drop_last: leave out a last batch that is not full.
         seed: of order and augmentation.
         rank, world_size: this process takes every ``world_size``-th image of the common order. When shuffling
-            (training) all ranks take equally many and so step equally often; otherwise each image is taken exactly once.
+            (training) all ranks take equally many and step equally often; otherwise each image is taken exactly once.
 
     Raises:
         UserError: not one full batch.

@@ -1,5 +1,6 @@
 """``train(config)``: one run, from its configuration to result.json."""
 
+import contextlib
 import dataclasses
 import logging
 import platform
@@ -46,40 +47,56 @@ def train(config: Config) -> dict[str, Any]:
     select_device(config.Global.device)
     dataset = load_dataset(config.DataLoader.dataset, config.DataLoader.root)
     loaders = parts.build_loaders(config, dataset)
-    run_dir.create()
-    log_file = logging.FileHandler(run_dir.log)
-    logging.getLogger("ppcls_lite").addHandler(log_file)
+    # Parameters are named by a counter, and optimizer states by parameters: a fresh count makes resuming possible in
+    # any process.
+    with paddle.utils.unique_name.guard():
+        seed_everything(config.Global.seed)
+        network = parts.build_network(config)
+        scaling = parts.loss_scaling(config)
+        model = parts.build_trainer(config, network, len(loaders.train), scaling)
+        progress = Progress()
+        if checkpoint is not None:
+            progress = read_progress(checkpoint)
+            load_checkpoint(model, checkpoint, scaling)
+        elif config.Global.pretrained_model:
+            load_pretrained(network, config.Global.pretrained_model)
+        # Only now is there something to write: a mistake above leaves no folder behind.
+        run_dir.create()
+        with _log_to(run_dir.log):
+            facts = _describe(config, network, dataset, loaders)
+            if checkpoint is not None:
+                logger.info("resumed from %s after %d of %d epochs", checkpoint, progress.epoch, config.Global.epochs)
+            elif config.Global.pretrained_model:
+                logger.info("weights from %s", config.Global.pretrained_model)
+            return _run(config, run_dir, facts, loaders, model, progress)
+
+
+@contextlib.contextmanager
+def _log_to(path: Path):
+    """Have the project's log lines written to ``path``, too."""
+    handler = logging.FileHandler(path)
+    logging.getLogger("ppcls_lite").addHandler(handler)
     try:
-        # Parameters are named by a counter, and optimizer states by parameters: a fresh count makes resuming possible
-        # in any process.
-        with paddle.utils.unique_name.guard():
-            return _train(config, run_dir, dataset, loaders, checkpoint)
+        yield
     finally:
-        logging.getLogger("ppcls_lite").removeHandler(log_file)
-        log_file.close()
+        logging.getLogger("ppcls_lite").removeHandler(handler)
+        handler.close()
 
 
-def _train(
-    config: Config, run_dir: RunDir, dataset: Dataset, loaders: parts.Loaders, checkpoint: Path | None
+def _run(
+    config: Config,
+    run_dir: RunDir,
+    facts: dict[str, Any],
+    loaders: parts.Loaders,
+    model: paddle.Model,
+    progress: Progress,
 ) -> dict[str, Any]:
-    seed_everything(config.Global.seed)
-    network = parts.build_network(config)
-    if config.Global.pretrained_model and checkpoint is None:
-        logger.info("weights from %s", load_pretrained(network, config.Global.pretrained_model))
-    facts = _describe(config, network, dataset, loaders)
-
-    scaling = parts.loss_scaling(config)
-    model = parts.build_trainer(config, network, len(loaders.train), scaling)
-    progress = Progress()
-    if checkpoint is not None:
-        progress = read_progress(checkpoint)
-        load_checkpoint(model, checkpoint, scaling)
-        logger.info("resumed from %s after %d of %d epochs", checkpoint, progress.epoch, config.Global.epochs)
-
-    kept = dataclasses.replace(config.Global, checkpoints=None, resume=None)
-    run_dir.write_config(dataclasses.replace(config, Global=kept).to_yaml())
-    run_dir.write_metrics(progress.rows)
-    dashboard = Dashboard(run_dir.vdl) if config.Global.use_visualdl and paddle.distributed.get_rank() == 0 else None
+    dashboard = None
+    if paddle.distributed.get_rank() == 0:
+        kept = dataclasses.replace(config.Global, checkpoints=None, resume=None)
+        run_dir.write_config(dataclasses.replace(config, Global=kept).to_yaml())
+        run_dir.write_metrics(progress.rows)
+        dashboard = Dashboard(run_dir.vdl) if config.Global.use_visualdl else None
     if dashboard is not None:
         logger.info("dashboard: visualdl --logdir %s", run_dir.vdl)
         dashboard.add_config(config.to_yaml())

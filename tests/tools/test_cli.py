@@ -1,0 +1,170 @@
+"""The tools as a person calls them: what they print, how they end, and what a mistake is answered with."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = "configs/quick/octmobilenet.yaml"
+SMALL = ["DataLoader.train_subset=64", "DataLoader.batch_size=16", "Global.epochs=2", "Arch.scale=0.125"]
+
+
+def call(*arguments, cwd=ROOT, **environment):
+    """Run ``python ARGUMENTS`` in the repository."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run folder made by tools/train.py, and what the tool printed."""
+    folder = tmp_path_factory.mktemp("tools") / "run"
+    done = call("tools/train.py", "-c", QUICK, "-o", f"Global.output_dir={folder}", *SMALL)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_train_prints_epochs_outcome_and_the_dashboard_s_command(trained):
+    folder, done = trained
+    assert f"visualdl --logdir {folder}/vdl" in done.stdout
+    assert "epoch 1/2" in done.stdout and "epoch 2/2" in done.stdout and "test top-1" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_eval_scores_a_run_folder_s_config_to_the_result_s_figure(trained):
+    folder, _ = trained
+    result = json.loads((folder / "result.json").read_text())
+    done = call("tools/eval.py", "-c", folder / "config.yaml", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout[done.stdout.index("{") :])["test"]["top1"] == result["test_top1"]
+
+
+def test_summary_prints_the_totals_and_the_same_as_json():
+    done = call("tools/summary.py", "-c", "configs/octresnet50.yaml", "--json")
+    facts = json.loads(done.stdout)
+    assert facts["params"] == 23_572_554 and facts["macs"] == sum(layer["macs"] for layer in facts["layers"])
+    done = call("tools/summary.py", "-c", "configs/octresnet50.yaml")
+    assert done.stdout.splitlines()[-1] == (
+        f"oct_resnet50 at 224 px: 23,572,554 parameters, {facts['macs']:,} multiply-adds"
+    )
+
+
+def test_dry_run_prints_a_plan_and_writes_nothing(tmp_path):
+    done = call("tools/train.py", "-c", QUICK, "-o", f"Global.output_dir={tmp_path}/run", *SMALL, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert {"device", "network", "data", "schedule", "step", "time", "memory"} <= {
+        line.split(" ")[0] for line in done.stdout.splitlines()
+    }
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_benchmark_puts_models_side_by_side():
+    arguments = ["resnet20", "oct_resnet20", "--image-size", 32, "--batch-size", 2, "--rounds", 2, "--json"]
+    done = call("tools/benchmark.py", "train-step", *arguments)
+    rows = json.loads(done.stdout[done.stdout.index("{") :])["rows"]
+    assert [row["model"] for row in rows] == ["resnet20", "oct_resnet20", "oct_resnet20, upsample first"]
+    assert rows[0]["ratio"] == 1.0 and all(row["fastest"] <= row["seconds"] <= row["slowest"] for row in rows)
+    done = call("tools/benchmark.py", "loader", "--images", 512, "--rounds", 2)
+    assert done.stdout.startswith("loader: median ")
+
+
+@pytest.mark.parametrize("tool", ["train", "eval", "summary", "benchmark"])
+def test_help_shows_examples_and_does_not_import_paddle(tool):
+    code = (
+        "import runpy, sys; sys.argv = ['x', '--help']\n"
+        f"try: runpy.run_path('tools/{tool}.py', run_name='__main__')\n"
+        "except SystemExit: print('paddle' in sys.modules)"
+    )
+    done = call("-c", code)
+    assert f"python tools/{tool}.py" in done.stdout and done.stdout.splitlines()[-1] == "False"
+
+
+def overrides(*settings):
+    return ["tools/train.py", "-c", QUICK, "-o", *settings]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tools/train.py", "-c", "configs/nowhere.yaml"], "configs/nowhere.yaml: the config cannot be read"),
+        (["tools/train.py", "-c", "configs"], "configs: the config cannot be read"),
+        (["tools/train.py", "-c", "README.md"], "README.md"),
+        (overrides("Global.epoch=3"), "Global.epoch is not a setting; did you mean 'epochs'?"),
+        (overrides("Globals.epochs=3"), "Globals is not a section; did you mean 'Global'?"),
+        (overrides("Global.epochs=many"), "Global.epochs is 'many', expected a whole number"),
+        (overrides("Global.epochs=0"), "Global.epochs is 0, expected a whole number at least 1"),
+        (overrides("epochs=3"), "expected SECTION.KEY=VALUE"),
+        (overrides("Arch.name=oct_mobilnet"), "there is no model 'oct_mobilnet'; did you mean 'oct_mobilenet'?"),
+        (overrides("Arch.name=mobilenet_v1"), "Arch.alpha is not an option of mobilenet_v1"),
+        (overrides("Arch.alpha=2"), "Arch.alpha is 2, expected a number at least 0.0 and at most 1.0"),
+        (overrides("Arch.scale=0.001"), "leaves no channel"),
+        (overrides("Optimizer.lr.name=Cosin"), "did you mean 'Cosine'?"),
+        (overrides("DataLoader.dataset=mnist"), "expected one of 'cifar10', 'digits'"),
+        (overrides("DataLoader.root=/nowhere"), "root does not apply to digits"),
+        (overrides("DataLoader.dataset=cifar10", "DataLoader.root=/nowhere"), "/nowhere holds neither"),
+        (overrides("DataLoader.train_subset=5"), "DataLoader.train_subset asks for 5 of 1437 images"),
+        (overrides("DataLoader.batch_size=5000"), "DataLoader.batch_size 5000 is more than the 1437 training images"),
+        (overrides("Global.pretrained_model=nowhere"), "there are no weights at nowhere"),
+        (overrides("Global.checkpoints=nowhere"), "nowhere holds no checkpoint"),
+        (overrides("Global.output_dir=configs"), "configs is not empty"),
+        (overrides("Global.output_dir=/proc/run"), "/proc/run cannot be written to"),
+        (["tools/eval.py", "-c", QUICK, "-o", "Global.output_dir=/nowhere"], "random weights are not scored"),
+        (["tools/summary.py"], "give a configuration"),
+        (["tools/benchmark.py", "train-step", "resnet5O"], "there is no model 'resnet5O'"),
+        (["tools/benchmark.py", "loader", "--rounds", "0"], "--rounds is 0, expected a whole number at least 1"),
+    ],
+)
+def test_mistakes_end_with_status_2_and_one_sentence(arguments, message, tmp_path):
+    arguments = list(arguments)
+    if "-o" in arguments and not any("output_dir" in a for a in arguments):
+        arguments.append(f"Global.output_dir={tmp_path}/run")
+    done = call(*arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_another_network_and_hostile_weights_are_refused(trained, tmp_path):
+    folder, _ = trained
+    evil = tmp_path / "evil.pdparams"
+
+    class Hostile:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "hacked"),)
+
+    evil.write_bytes(pickle.dumps({"fc.weight": Hostile()}))
+    for weights, message in ((folder, "does not fit the network"), (evil, "which data has no need of")):
+        done = call("tools/eval.py", "-c", QUICK, "-o", f"Global.pretrained_model={weights}")
+        assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_ctrl_c_and_sigterm_keep_finished_epochs_and_say_how_to_go_on(tmp_path):
+    for signal, status in ((2, 130), (15, 143)):
+        folder = tmp_path / str(signal)
+        arguments = overrides(f"Global.output_dir={folder}", *SMALL, "Global.epochs=1000")
+        process = subprocess.Popen(
+            [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        deadline = time.monotonic() + 120
+        while not (folder / "last.pdparams").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal)
+        stdout, stderr = process.communicate(timeout=60)
+        assert process.returncode == status
+        assert f"-c {folder}/config.yaml -o Global.resume=auto" in stdout.decode()
+        assert "Traceback" not in stderr.decode()
+        assert (folder / "checkpoints").exists() and not (folder / "result.json").exists()
