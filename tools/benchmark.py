@@ -4,7 +4,8 @@
   python tools/benchmark.py loader
 
 train-step: seconds of a training step (forward, backward, SGD with momentum) and its ratio to the first model's.
-Octave models are also timed with their exchange as nn.Upsample and an addition ("upsample first").
+Octave models are also timed with other ways to add the upsampled low branch: nn.Upsample, and reshape with broadcast
+(--exchanges).
 loader: images/s of crop, flip and normalisation to float32 at 32 px, one process.
 """
 
@@ -26,6 +27,7 @@ def main() -> None:
     step.add_argument("models", nargs="+", metavar="MODEL", help="names as tools/summary.py --list prints them")
     step.add_argument("--image-size", type=int, default=64, help="side in pixels (default 64)")
     step.add_argument("--batch-size", type=int, default=32, help="images a step (default 32)")
+    step.add_argument("--exchanges", action="store_true", help="time octave models with other exchanges, too")
     step.add_argument("--stem", help="imagenet or cifar; by default the model's own")
     loader = commands.add_parser("loader", help="images/s of the data loader")
     loader.add_argument("--images", type=int, default=50_000, help="images an epoch (default 50000)")
@@ -61,7 +63,7 @@ def benchmark_loader(args) -> None:
 def benchmark_train_step(args) -> None:
     cli.import_paddle()
     from ppcls_lite.engine.device import describe_device, select_device
-    from ppcls_lite.measure.steps import training_step, upsampling_first
+    from ppcls_lite.measure.steps import add_by_broadcast, add_by_upsample, training_step, with_exchange
     from ppcls_lite.measure.timing import median_ratio, time_in_turns
 
     select_device("auto")
@@ -69,8 +71,9 @@ def benchmark_train_step(args) -> None:
     calls = {}
     for name in args.models:
         calls[name] = training_step(name, args.image_size, args.batch_size, **options)
-        if name.startswith("oct_"):
-            calls[f"{name}, upsample first"] = upsampling_first(calls[name])
+        if args.exchanges and name.startswith("oct_"):
+            calls[f"{name}, nn.Upsample"] = with_exchange(calls[name], add_by_upsample)
+            calls[f"{name}, broadcast"] = with_exchange(calls[name], add_by_broadcast)
     timings = time_in_turns(calls, args.rounds)
     first = timings[args.models[0]]
     rows = [

@@ -31,21 +31,29 @@ def training_step(name: str, image_size: int, batch_size: int, **options) -> Cal
     return step
 
 
-def upsampling_first(step: Callable[[], None]) -> Callable[[], None]:
-    """``step`` with the octave exchange written as ``nn.Upsample``, then an addition, as the public ports have it."""
-    upsample = nn.Upsample(scale_factor=2, mode="nearest")
+def add_by_upsample(y_h: Tensor, y_l: Tensor) -> Tensor:
+    """The octave exchange as the public ports have it: ``nn.Upsample``, then an addition. Even sizes only."""
+    return y_h + nn.Upsample(scale_factor=2, mode="nearest")(y_l)
 
-    def upsample_then_add(y_h: Tensor, y_l: Tensor) -> Tensor:
-        return y_h + upsample(y_l)
 
-    def slow_step() -> None:
-        ours, octave.add_upsampled = octave.add_upsampled, upsample_then_add
+def add_by_broadcast(y_h: Tensor, y_l: Tensor) -> Tensor:
+    """The octave exchange by reshape and broadcast, which never writes the upsampled tensor. Even sizes only."""
+    _, c, h, w = y_l.shape
+    cells = y_h.reshape([-1, c, h, 2, w, 2]) + y_l.reshape([-1, c, h, 1, w, 1])
+    return cells.reshape([-1, c, 2 * h, 2 * w])
+
+
+def with_exchange(step: Callable[[], None], add_upsampled: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], None]:
+    """``step`` with another way to add the upsampled low branch to the high one."""
+
+    def other_step() -> None:
+        ours, octave.add_upsampled = octave.add_upsampled, add_upsampled
         try:
             step()
         finally:
             octave.add_upsampled = ours
 
-    return slow_step
+    return other_step
 
 
 def time_loader(images: int, batch_size: int, rounds: int) -> Timing:

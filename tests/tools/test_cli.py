@@ -71,10 +71,22 @@ def test_dry_run_prints_a_plan_and_writes_nothing(tmp_path):
 
 
 def test_benchmark_puts_models_side_by_side():
-    arguments = ["resnet20", "oct_resnet20", "--image-size", 32, "--batch-size", 2, "--rounds", 2, "--json"]
+    arguments = [
+        "resnet20",
+        "oct_resnet20",
+        "--image-size",
+        32,
+        "--batch-size",
+        2,
+        "--rounds",
+        2,
+        "--exchanges",
+        "--json",
+    ]
     done = call("tools/benchmark.py", "train-step", *arguments)
     rows = json.loads(done.stdout[done.stdout.index("{") :])["rows"]
-    assert [row["model"] for row in rows] == ["resnet20", "oct_resnet20", "oct_resnet20, upsample first"]
+    octave = ["oct_resnet20", "oct_resnet20, nn.Upsample", "oct_resnet20, broadcast"]
+    assert [row["model"] for row in rows] == ["resnet20", *octave]
     assert rows[0]["ratio"] == 1.0 and all(row["fastest"] <= row["seconds"] <= row["slowest"] for row in rows)
     done = call("tools/benchmark.py", "loader", "--images", 512, "--rounds", 2)
     assert done.stdout.startswith("loader: median ")

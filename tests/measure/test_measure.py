@@ -1,0 +1,90 @@
+"""Counts and timings."""
+
+import paddle
+import pytest
+from paddle import nn
+
+from ppcls_lite.arch import build_model, octave
+from ppcls_lite.measure.complexity import count_macs, count_params, profile_layers
+from ppcls_lite.measure.steps import add_by_broadcast, add_by_upsample, training_step, with_exchange
+from ppcls_lite.measure.timing import Timing, median_ratio, time_in_turns
+
+
+def test_macs_of_known_layers():
+    network = nn.Sequential(
+        nn.Conv2D(3, 8, 3, padding=1),  # 8 * 3 * 9 * 16 * 16
+        nn.Conv2D(8, 8, 3, stride=2, padding=1, groups=8, bias_attr=False),  # 8 * 9 * 8 * 8
+        nn.BatchNorm2D(8),
+        nn.Flatten(),
+        nn.Linear(512, 10),
+    )
+    assert count_macs(network, 16) == 8 * 3 * 9 * 256 + 8 * 9 * 64 + 5120
+    assert count_params(network) == (8 * 27 + 8) + 8 * 9 + 16 + 5130
+
+
+def test_macs_do_not_depend_on_mode_and_leave_it():
+    network = build_model("oct_resnet20")
+    for mode in (network.train, network.eval):
+        mode()
+        training = network.training
+        statistics = network.bn1._mean.numpy().copy()
+        assert count_macs(network, 32) == 26_329_728
+        assert network.training == training and (network.bn1._mean.numpy() == statistics).all()
+
+
+@pytest.mark.parametrize("alpha", [0.125, 0.25, 0.5, 0.75])
+def test_one_octave_layer_costs_what_the_paper_says(alpha):
+    """Paper section 3.3: 1 - 3/4 alpha (2 - alpha) of the plain convolution."""
+    plain, low = octave.OctaveConv(16, 32, 3, 0, 0, 1, 1), octave.OctaveConv(16, 32, 3, alpha, alpha, 1, 1)
+    split = octave.split_channels(16, alpha)
+
+    class Pair(nn.Layer):
+        def __init__(self, conv):
+            super().__init__()
+            self.conv = conv
+
+        def forward(self, x):
+            return self.conv((x[:, : split[0]], octave.pool2(x[:, split[0] :])))
+
+    class High(nn.Layer):
+        def __init__(self, conv):
+            super().__init__()
+            self.conv = conv
+
+        def forward(self, x):
+            return self.conv(x)[0]
+
+    ratio = count_macs(Pair(low), 32, 16) / count_macs(High(plain), 32, 16)
+    assert ratio == pytest.approx(1 - 0.75 * alpha * (2 - alpha))
+
+
+def test_layers_are_listed_in_the_order_in_which_they_run():
+    names = [layer.name for layer in profile_layers(build_model("resnet20"), 32)]
+    assert names[:2] == ["conv1", "bn1"] and names[-1] == "fc"
+    assert names.index("layer1.0.conv1.bn_h") < names.index("layer1.0.conv2.conv.conv_h2h")
+
+
+def test_calls_take_turns_and_warm_up_is_not_counted():
+    order = []
+    timings = time_in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=3, warmup=2)
+    assert order == ["a", "b"] * 5
+    assert [len(timing.seconds) for timing in timings.values()] == [3, 3]
+
+
+def test_ratio_is_taken_within_rounds():
+    """A machine twice as slow in one round changes no ratio."""
+    assert median_ratio(Timing((2.0, 4.0, 2.0)), Timing((1.0, 2.0, 1.0))) == 2.0
+
+
+@pytest.mark.parametrize("other", [add_by_upsample, add_by_broadcast])
+def test_other_exchanges_compute_the_same(other, rng):
+    y_h = paddle.to_tensor(rng.standard_normal((2, 3, 8, 6)))
+    y_l = paddle.to_tensor(rng.standard_normal((2, 3, 4, 3)))
+    assert (other(y_h, y_l).numpy() == octave.add_upsampled(y_h, y_l).numpy()).all()
+
+
+def test_another_exchange_lasts_for_its_step_alone():
+    ours, used = octave.add_upsampled, []
+    step = with_exchange(training_step("oct_resnet20", 32, 2), lambda h, low: used.append(1) or ours(h, low))
+    step()
+    assert used and octave.add_upsampled is ours
