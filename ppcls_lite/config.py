@@ -58,6 +58,7 @@ class DataLoader:
     drop_last: bool = option(True, "leave out a last training batch that is not full; scoring never leaves any out")
     val_fraction: Fraction = option(0.0, "share of the training images set aside for validation, class-balanced")
     train_subset: Positive | None = option(None, "train on so many of the training images, class-balanced")
+    test_subset: Positive | None = option(None, "score on so many of the test images, class-balanced; for trials only")
     split_seed: Seed = option(0, "chooses validation and subset images; not Global.seed, so that seeds share them")
 
 

@@ -53,27 +53,32 @@ def resize_input(network: nn.Layer, size: int) -> None:
     network.register_forward_pre_hook(resize)
 
 
-def split_dataset(config: Config, dataset: Dataset) -> tuple[Split, Split | None]:
-    """Training and validation images: validation is set aside first, then the subset is taken from the rest.
+def split_dataset(config: Config, dataset: Dataset) -> tuple[Split, Split | None, Split]:
+    """Training, validation and test images: validation is set aside from training first, then subsets are taken.
 
     Raises:
-        UserError: too few images of a class for either.
+        UserError: too few images of a class for any of them.
     """
     data, train, val = config.DataLoader, dataset.train, None
     if data.val_fraction:
         size = round(data.val_fraction * len(train))
         chosen, rest = split_balanced(train.labels, size, data.split_seed, "DataLoader.val_fraction")
         train, val = train.take(rest), train.take(chosen)
-    if data.train_subset and data.train_subset != len(train):
-        chosen, _ = split_balanced(train.labels, data.train_subset, data.split_seed, "DataLoader.train_subset")
-        train = train.take(chosen)
-    return train, val
+    train = _subset(train, data.train_subset, data.split_seed, "DataLoader.train_subset")
+    test = _subset(dataset.test, data.test_subset, data.split_seed, "DataLoader.test_subset")
+    return train, val, test
+
+
+def _subset(split: Split, size: int | None, seed: int, what: str) -> Split:
+    if size is None or size == len(split):
+        return split
+    return split.take(split_balanced(split.labels, size, seed, what)[0])
 
 
 def build_loaders(config: Config, dataset: Dataset) -> Loaders:
     """Loaders of this process's share of the three parts."""
     data = config.DataLoader
-    train, val = split_dataset(config, dataset)
+    train, val, test = split_dataset(config, dataset)
     shared = {
         "mean": dataset.info.mean if data.normalize else (0.0,),
         "std": dataset.info.std if data.normalize else (1.0,),
@@ -92,7 +97,7 @@ def build_loaders(config: Config, dataset: Dataset) -> Loaders:
             **shared,
         ),
         val and ArrayLoader(val, data.eval_batch_size, **shared),
-        ArrayLoader(dataset.test, data.eval_batch_size, **shared),
+        ArrayLoader(test, data.eval_batch_size, **shared),
     )
 
 

@@ -242,6 +242,7 @@ def _conclude(
     images = sum(row["images_per_sec"] * row["seconds"] for row in progress.rows)
     outcome = {
         "epochs": progress.epoch,
+        "test_images": len(loaders.test.split),
         "test_top1": test.top1,
         "test_loss": test.loss,
         "val_top1": last.get("val_top1"),
@@ -252,7 +253,7 @@ def _conclude(
     }
     merged = {**facts, **outcome}
     order = (
-        "name arch alpha seed dataset dataset_sha256 dataset_official epochs test_top1 test_loss val_top1 "
+        "name arch alpha seed dataset dataset_sha256 dataset_official epochs test_images test_top1 test_loss val_top1 "
         "best_val_top1 best_epoch params macs images_per_sec wall_s device versions config_sha256 git_commit"
     )
     return {key: merged[key] for key in order.split()}

@@ -91,6 +91,7 @@ def test_the_result_tells_what_is_needed_to_trust_it(finished):
         "dataset_sha256",
         "dataset_official",
         "epochs",
+        "test_images",
         "test_top1",
         "test_loss",
         "val_top1",
@@ -245,6 +246,10 @@ def test_the_last_epoch_is_scored_and_saved_whatever_the_intervals(tiny, tmp_pat
     assert [bool(row["test_top1"]) for row in rows(tmp_path / "run")] == [False, True, True]
     assert float(rows(tmp_path / "run")[-1]["test_top1"]) == result["test_top1"]
     assert {p.name for p in (tmp_path / "run" / "checkpoints").iterdir()} == {"epoch_0002", "epoch_0003"}
+
+
+def test_a_subset_of_the_test_images_is_scored_and_counted(tiny):
+    assert train(tiny(**{"Global.epochs": 2, "DataLoader.test_subset": 50}))["test_images"] == 50
 
 
 def test_training_starts_from_pretrained_weights(tiny, finished):
