@@ -27,7 +27,10 @@ class Range:
 
     def __str__(self) -> str:
         bounds = [("above", self.above), ("at least", self.low), ("at most", self.high)]
-        return " and ".join(f"{text} {bound}" for text, bound in bounds if bound is not None)
+        given = [(text, bound) for text, bound in bounds if bound is not None]
+        return " and ".join(
+            f"{text} {bound:g}" if isinstance(bound, float) else f"{text} {bound}" for text, bound in given
+        )
 
 
 Positive = Annotated[int, Range(low=1)]

@@ -77,7 +77,7 @@ def test_fingerprint_ignores_places_and_device_and_nothing_else(tmp_path):
             [],
             "Arch.alfa is not an option of oct_resnet20; did you mean 'alpha'?",
         ),
-        ("Arch: {name: oct_resnet20, alpha: -0.5}", [], "Arch.alpha is -0.5, expected a number at least 0.0"),
+        ("Arch: {name: oct_resnet20, alpha: -0.5}", [], "Arch.alpha is -0.5, expected a number at least 0"),
         ("Arch: {name: resnet20, num_classes: 5}", [], "Arch.num_classes is 5, but digits has 10 classes"),
         ("Arch: {name: resnet20, pretrained: x}", [], "Global.pretrained_model"),
         ("Arch: {name: resnet20}", ["Optimizer.name=Adm"], "expected one of 'Adam', 'AdamW', 'Momentum'; did you mean"),

@@ -120,7 +120,7 @@ def overrides(*settings):
         (overrides("epochs=3"), "expected SECTION.KEY=VALUE"),
         (overrides("Arch.name=oct_mobilnet"), "there is no model 'oct_mobilnet'; did you mean 'oct_mobilenet'?"),
         (overrides("Arch.name=mobilenet_v1"), "Arch.alpha is not an option of mobilenet_v1"),
-        (overrides("Arch.alpha=2"), "Arch.alpha is 2, expected a number at least 0.0 and at most 1.0"),
+        (overrides("Arch.alpha=2"), "Arch.alpha is 2, expected a number at least 0 and at most 1"),
         (overrides("Arch.scale=0.001"), "leaves no channel"),
         (overrides("Optimizer.lr.name=Cosin"), "did you mean 'Cosine'?"),
         (overrides("DataLoader.dataset=mnist"), "expected one of 'cifar10', 'digits'"),
