@@ -41,7 +41,10 @@ def load_config(args: argparse.Namespace) -> configs.Config:
 
 def run(main: Callable[[], None]) -> None:
     """Run a tool's ``main`` and exit: 0; 2 for bad input, 1 for a run that cannot go on, 130 for Ctrl-C."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logger = logging.getLogger("ppcls_lite")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(logging.StreamHandler(sys.stdout))
+    logger.propagate = False  # paddle 2.6 changes the root logger
     try:
         main()
     except (UserError, TrainingError) as error:

@@ -20,14 +20,20 @@ def save_checkpoint(model: paddle.Model, run_dir: RunDir, progress: Progress) ->
     if folder.exists():
         shutil.rmtree(folder)
     with replacing(folder) as temporary:
-        temporary.mkdir()
+        temporary.mkdir(parents=True)
         model.save(str(temporary / "model"))
         write_progress(temporary, progress)
-    _point(run_dir.path / "last.pdparams", folder / "model.pdparams")
-    if progress.best_epoch == progress.epoch:
-        _point(run_dir.path / "best.pdparams", folder / "model.pdparams")
+    publish_weights(run_dir, progress)
     run_dir.prune(progress.best_epoch)
     return folder
+
+
+def publish_weights(run_dir: RunDir, progress: Progress) -> None:
+    """Let last.pdparams and best.pdparams be the weights of the newest and the best checkpoint."""
+    for name, epoch in (("last", progress.epoch), ("best", progress.best_epoch)):
+        weights = run_dir.checkpoint(epoch or 0) / "model.pdparams"
+        if weights.exists():
+            _point(run_dir.path / f"{name}.pdparams", weights)
 
 
 def load_checkpoint(model: paddle.Model, checkpoint: Path, loss_scaling: dict | None) -> None:

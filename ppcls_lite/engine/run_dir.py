@@ -14,6 +14,7 @@ import yaml
 from ppcls_lite.errors import UserError
 
 MOST_RECENT = 2  # checkpoints kept, the best aside
+TEMPORARY = ".tmp"  # ending of names that are being written
 
 COLUMNS = [
     "epoch",
@@ -49,8 +50,10 @@ class RunDir:
         self.log = self.path / "train.log"
 
     def is_used(self) -> bool:
-        """Whether anything lies there."""
-        return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+        """Whether anything lies there, beside what a write that was cut short leaves."""
+        if not self.path.is_dir():
+            return self.path.exists()
+        return any(not entry.name.endswith(TEMPORARY) for entry in self.path.iterdir())
 
     def create(self) -> None:
         """Make the folder.
@@ -59,10 +62,9 @@ class RunDir:
             UserError: it cannot be made or written to.
         """
         try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            probe = self.path / ".writable"
-            probe.touch()
-            probe.unlink()
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / f".probe{TEMPORARY}").touch()
+            (self.path / f".probe{TEMPORARY}").unlink()
         except OSError as error:
             raise UserError(f"Global.output_dir {self.path} cannot be written to: {error.strerror}") from None
 
@@ -149,7 +151,8 @@ def write_progress(folder: Path, progress: Progress) -> None:
 @contextlib.contextmanager
 def replacing(path: Path):
     """Give a name to write to beside ``path``; it takes the place of ``path`` when the block ends well."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}{TEMPORARY}")
+    _remove(temporary)  # of a process that was killed
     try:
         yield temporary
         sync(temporary)
@@ -157,10 +160,14 @@ def replacing(path: Path):
         sync(path.parent)
     finally:
         with contextlib.suppress(OSError):
-            if temporary.is_dir():
-                shutil.rmtree(temporary)
-            else:
-                temporary.unlink(missing_ok=True)
+            _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import paddle
 import visualdl
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ppcls_lite.config import Config
 from ppcls_lite.data import Dataset, load_dataset
 from ppcls_lite.engine import callbacks, parts
-from ppcls_lite.engine.checkpoint import load_checkpoint
+from ppcls_lite.engine.checkpoint import load_checkpoint, publish_weights
 from ppcls_lite.engine.dashboard import Dashboard
 from ppcls_lite.engine.device import describe_device, select_device
 from ppcls_lite.engine.evaluate import Scores, evaluate
@@ -61,7 +62,8 @@ def train(config: Config) -> dict[str, Any]:
         elif config.Global.pretrained_model:
             load_pretrained(network, config.Global.pretrained_model)
         # Only now is there something to write: a mistake above leaves no folder behind.
-        run_dir.create()
+        if paddle.distributed.get_rank() == 0:
+            _open_run_dir(config, run_dir, checkpoint, progress)
         with _log_to(run_dir.log):
             facts = _describe(config, network, dataset, loaders)
             if checkpoint is not None:
@@ -71,15 +73,27 @@ def train(config: Config) -> dict[str, Any]:
             return _run(config, run_dir, facts, loaders, model, progress)
 
 
+def _open_run_dir(config: Config, run_dir: RunDir, checkpoint: Path | None, progress: Progress) -> None:
+    """Make the folder, or bring it to the state of the checkpoint it goes on from."""
+    run_dir.create()
+    kept = dataclasses.replace(config.Global, checkpoints=None, resume=None)
+    run_dir.write_config(dataclasses.replace(config, Global=kept).to_yaml())
+    run_dir.write_metrics(progress.rows)
+    if checkpoint is not None:
+        publish_weights(run_dir, progress)
+
+
 @contextlib.contextmanager
 def _log_to(path: Path):
     """Have the project's log lines written to ``path``, too."""
+    project = logging.getLogger("ppcls_lite")
+    project.setLevel(logging.INFO)
     handler = logging.FileHandler(path)
-    logging.getLogger("ppcls_lite").addHandler(handler)
+    project.addHandler(handler)
     try:
         yield
     finally:
-        logging.getLogger("ppcls_lite").removeHandler(handler)
+        project.removeHandler(handler)
         handler.close()
 
 
@@ -92,12 +106,8 @@ def _run(
     progress: Progress,
 ) -> dict[str, Any]:
     dashboard = None
-    if paddle.distributed.get_rank() == 0:
-        kept = dataclasses.replace(config.Global, checkpoints=None, resume=None)
-        run_dir.write_config(dataclasses.replace(config, Global=kept).to_yaml())
-        run_dir.write_metrics(progress.rows)
-        dashboard = Dashboard(run_dir.vdl) if config.Global.use_visualdl else None
-    if dashboard is not None:
+    if config.Global.use_visualdl and paddle.distributed.get_rank() == 0:
+        dashboard = Dashboard(run_dir.vdl)
         logger.info("dashboard: visualdl --logdir %s", run_dir.vdl)
         dashboard.add_config(config.to_yaml())
     try:
@@ -127,18 +137,19 @@ def _fit(
         return
     part, scored = ("val", loaders.val) if loaders.val is not None else ("test", loaders.test)
     try:
-        model.fit(
-            loaders.train,
-            epochs=run.epochs - progress.epoch,
-            verbose=0,
-            callbacks=[
-                callbacks.EpochStart(loaders.train, run.seed, progress),
-                callbacks.TrainMeter(progress),
-                callbacks.ProgressBar(progress, run.epochs, steps),
-                callbacks.Evaluator(part, scored, run.eval_interval, run.epochs, progress),
-                callbacks.EpochEnd(run_dir, dashboard, run.epochs, run.save_interval, progress),
-            ],
-        )
+        with logging_redirect_tqdm([logging.getLogger("ppcls_lite")]):  # log lines stand above the progress bar
+            model.fit(
+                loaders.train,
+                epochs=run.epochs - progress.epoch,
+                verbose=0,
+                callbacks=[
+                    callbacks.EpochStart(loaders.train, run.seed, progress),
+                    callbacks.TrainMeter(progress),
+                    callbacks.ProgressBar(progress, run.epochs, steps),
+                    callbacks.Evaluator(part, scored, run.eval_interval, run.epochs, progress),
+                    callbacks.EpochEnd(run_dir, dashboard, run.epochs, run.save_interval, progress),
+                ],
+            )
     except (KeyboardInterrupt, SystemExit):
         logger.info(
             "stopped in epoch %d; continue with: python tools/train.py -c %s -o Global.resume=auto",

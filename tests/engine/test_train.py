@@ -215,6 +215,24 @@ def test_resuming_a_finished_run_repeats_nothing(tiny, tmp_path, monkeypatch):
     assert (tmp_path / "run" / "result.json").stat().st_mtime_ns == before
 
 
+def test_what_a_kill_leaves_half_written_is_no_hindrance(tiny, tmp_path):
+    """A kill before the first file, and one in the middle of a checkpoint that the next session writes again."""
+    (tmp_path / "run" / "checkpoints" / ".epoch_0001.tmp").mkdir(parents=True)
+    (tmp_path / "run" / ".config.yaml.tmp").write_text("Arch")
+    (tmp_path / "run" / "config.yaml").write_text(tiny(**{"Global.epochs": 2}).to_yaml())
+    assert train(tiny(**{"Global.epochs": 2, "Global.resume": "auto"}))["epochs"] == 2
+    assert not list((tmp_path / "run").rglob("*.tmp"))
+
+
+def test_a_kill_between_checkpoint_and_result_is_made_good(tiny, tmp_path):
+    result = train(tiny(**{"Global.epochs": 2}))
+    (tmp_path / "run" / "result.json").unlink()
+    (tmp_path / "run" / "metrics.csv").unlink()
+    (tmp_path / "run" / "last.pdparams").unlink()
+    assert train(tiny(**{"Global.epochs": 2, "Global.resume": "auto"})) == result
+    assert (tmp_path / "run" / "last.pdparams").exists() and len(rows(tmp_path / "run")) == 2
+
+
 def test_resume_auto_starts_where_nothing_is(tiny):
     assert train(tiny(**{"Global.epochs": 2, "Global.resume": "auto"}))["epochs"] == 2
 
