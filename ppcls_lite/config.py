@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import yaml
 
+from ppcls_lite import config_files
 from ppcls_lite.arch import registry
 from ppcls_lite.data import DATASETS
 from ppcls_lite.errors import UserError, nearest
@@ -156,9 +157,9 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
         UserError: one sentence that names the file, the key and what was expected.
     """
     path = Path(path)
-    raw = _read_with_bases(path, ())
+    raw = config_files.read_with_bases(path)
     for override in overrides:
-        _apply_override(raw, override)
+        config_files.apply_override(raw, override)
     try:
         return build(raw, path.stem)
     except UserError as error:
@@ -252,76 +253,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return list(value) if isinstance(value, tuple) else value
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice, of which YAML would silently keep the last."""
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
-                problem = f"the key '{key}' stands twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            seen.add(key if isinstance(key, str) else str(key))
-        return super().construct_mapping(node, deep)
-
-
-def _parse_yaml(text: str, source: str) -> Any:
-    try:
-        return yaml.load(text, _StrictLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{source}{where}: not valid YAML ({problem})") from None
-
-
-def _read_with_bases(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
-    if "\0" in str(path):
-        raise UserError(f"{str(path)!r} is no file name")
-    if path.resolve() in children:
-        raise UserError(f"{path}: _BASE_ leads back to itself")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: the config cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: the config is not text in UTF-8") from None
-    raw = _parse_yaml(text, str(path))
-    if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
-        raise UserError(f"{path}: expected sections such as Global and Arch, found {type(raw).__name__}")
-    bases = raw.pop("_BASE_", [])
-    bases = [bases] if isinstance(bases, str) else bases
-    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
-        raise UserError(f"{path}: _BASE_ is {bases!r}, expected a file name or a list of them")
-    result: dict[str, Any] = {}
-    for base in bases:
-        result = _merge(result, _read_with_bases(path.parent / base, (*children, path.resolve())))
-    return _merge(result, raw)
-
-
-def _merge(base: dict, over: dict) -> dict:
-    merged = dict(base)
-    for key, value in over.items():
-        both = isinstance(merged.get(key), dict) and isinstance(value, dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
-
-
-def _apply_override(raw: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not equals or len(parts) < 2 or not all(parts):
-        raise UserError(f"-o {override}: expected SECTION.KEY=VALUE, such as Global.epochs=5")
-    value = _parse_yaml(text, f"-o {override}")
-    node = raw
-    for part in parts[:-1]:
-        child = node.get(part)
-        if child is None:
-            child = node[part] = {}
-        if not isinstance(child, dict):
-            raise UserError(f"-o {override}: {part} has no keys of its own")
-        node = child
-    node[parts[-1]] = value

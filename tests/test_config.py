@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppcls_lite import config as configs
+from ppcls_lite import config_files
 from ppcls_lite.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -145,7 +146,7 @@ def test_any_value_for_any_setting_is_taken_or_refused_with_its_name(section_key
 def test_any_text_for_an_override_is_taken_or_refused(text):
     raw = {"Arch": {"name": "resnet20"}}
     try:
-        configs._apply_override(raw, text)
+        config_files.apply_override(raw, text)
         configs.build(raw, "x")
     except UserError as error:
         assert str(error)

@@ -185,39 +185,11 @@ class OctaveConv(nn.Layer):
 
 
 class ConvBN(nn.Layer):
-    """Octave convolution, then batch norm on each branch. Arguments as :class:`OctaveConv`."""
+    """Octave convolution, then batch norm on each branch. Takes the arguments of :class:`OctaveConv`."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        alpha_in: float = 0.5,
-        alpha_out: float = 0.5,
-        stride: int = 1,
-        padding: int = 0,
-        dilation: int = 1,
-        groups: int = 1,
-        bias: bool = False,
-        *,
-        downsample: str = "pool",
-        exchange: str = "both",
-    ):
+    def __init__(self, *args, **kwargs):
         super().__init__()
-        self.conv = OctaveConv(
-            in_channels,
-            out_channels,
-            kernel_size,
-            alpha_in,
-            alpha_out,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            downsample=downsample,
-            exchange=exchange,
-        )
+        self.conv = OctaveConv(*args, **kwargs)
         high, low = self.conv.out_split
         self.bn_h = nn.BatchNorm2D(high) if high else None
         self.bn_l = nn.BatchNorm2D(low) if low else None
@@ -228,7 +200,7 @@ class ConvBN(nn.Layer):
 
 
 class ConvBNAct(ConvBN):
-    """Octave convolution, batch norm and ReLU on each branch. Arguments as :class:`OctaveConv`."""
+    """Octave convolution, batch norm and ReLU on each branch. Takes the arguments of :class:`OctaveConv`."""
 
     def forward(self, x: Tensor | Pair | OctaveInput) -> Pair:
         return relu(super().forward(x))

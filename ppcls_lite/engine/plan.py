@@ -19,9 +19,9 @@ from ppcls_lite.engine.device import (
     usable_memory,
 )
 from ppcls_lite.engine.evaluate import evaluate
+from ppcls_lite.engine.resume import find_resume_point
 from ppcls_lite.engine.run_dir import RunDir
 from ppcls_lite.engine.seeding import seed_everything
-from ppcls_lite.engine.train import find_resume_point
 from ppcls_lite.measure.complexity import count_macs, count_params
 from ppcls_lite.weights import load_pretrained
 

@@ -115,21 +115,6 @@ class RunDir:
                 shutil.rmtree(folder)
 
 
-def find_checkpoint(path: str | Path) -> Path:
-    """The checkpoint folder that ``path`` means: itself, or the newest of a run folder.
-
-    Raises:
-        UserError: neither.
-    """
-    path = Path(path).expanduser()
-    if (path / "state.json").is_file():
-        return path
-    found = RunDir(path).list_checkpoints()
-    if not found:
-        raise UserError(f"{path} holds no checkpoint; name a run folder or one of its checkpoints/epoch_NNNN folders")
-    return found[-1]
-
-
 def read_progress(checkpoint: Path) -> Progress:
     """The progress stored in a checkpoint folder.
 

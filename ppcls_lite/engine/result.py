@@ -1,0 +1,133 @@
+"""What a run says of itself: the facts that training does not change, and the outcome in result.json."""
+
+import logging
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import visualdl
+
+from ppcls_lite.config import Config
+from ppcls_lite.data import Dataset
+from ppcls_lite.engine import parts
+from ppcls_lite.engine.device import describe_device
+from ppcls_lite.engine.evaluate import Scores, evaluate
+from ppcls_lite.engine.run_dir import Progress
+from ppcls_lite.measure.complexity import count_macs, count_params
+
+logger = logging.getLogger(__name__)
+
+
+def describe_run(config: Config, network, dataset: Dataset, loaders: parts.Loaders) -> dict[str, Any]:
+    """The facts of a run that training does not change, logged and for result.json."""
+    size = parts.input_size(config)
+    facts = {
+        "name": config.Global.name,
+        "arch": config.Arch["name"],
+        "alpha": config.Arch.get("alpha"),
+        "seed": config.Global.seed,
+        "dataset": dataset.info.name,
+        "dataset_sha256": dataset.sha256(),
+        "dataset_official": dataset.official,
+        "params": count_params(network),
+        "macs": count_macs(network, size, dataset.info.channels),
+        "device": describe_device(),
+        "versions": describe_versions(),
+        "config_sha256": config.sha256(),
+        "git_commit": describe_commit(),
+    }
+    validation = f", {len(loaders.val.split)} validation" if loaders.val is not None else ""
+    logger.info("%s on %s; %s", config.Global.name, facts["device"], facts["versions"])
+    logger.info(
+        "%s: %s parameters, %s multiply-adds at %d px",
+        facts["arch"],
+        f"{facts['params']:,}",
+        f"{facts['macs']:,}",
+        size,
+    )
+    logger.info(
+        "%s: %d training%s, %d test images from %s (%s), sha256 %s",
+        dataset.info.name,
+        len(loaders.train.split),
+        validation,
+        len(loaders.test.split),
+        dataset.source,
+        "official" if dataset.official else "not the official files",
+        facts["dataset_sha256"][:12],
+    )
+    return facts
+
+
+def conclude(
+    config: Config, facts: dict[str, Any], loaders: parts.Loaders, model: paddle.Model, progress: Progress
+) -> dict[str, Any]:
+    last = progress.rows[-1]
+    if "test_top1" in last:
+        test = Scores(last["test_loss"], last["test_top1"], last["test_top5"], len(loaders.test.split), 0.0)
+    else:
+        test = evaluate(model.network, loaders.test)
+    seconds = sum(row["seconds"] for row in progress.rows)
+    images = sum(row["images_per_sec"] * row["seconds"] for row in progress.rows)
+    outcome = {
+        "epochs": progress.epoch,
+        "test_images": len(loaders.test.split),
+        "test_top1": test.top1,
+        "test_loss": test.loss,
+        "val_top1": last.get("val_top1"),
+        "best_val_top1": progress.best_val_top1,
+        "best_epoch": progress.best_epoch,
+        "images_per_sec": images / seconds,
+        "wall_s": progress.wall_s,
+    }
+    merged = {**facts, **outcome}
+    order = (
+        "name arch alpha seed dataset dataset_sha256 dataset_official epochs test_images test_top1 test_loss val_top1 "
+        "best_val_top1 best_epoch params macs images_per_sec wall_s device versions config_sha256 git_commit"
+    )
+    return {key: merged[key] for key in order.split()}
+
+
+def final_metrics(result: dict[str, Any]) -> dict[str, float]:
+    names = ("test_top1", "test_loss", "images_per_sec", "wall_s")
+    return {f"final/{name}": result[name] for name in names}
+
+
+def hparams(config: Config) -> dict[str, Any]:
+    """The settings that tell runs apart, flat."""
+    lr = config.Optimizer.lr
+    return {
+        "run": config.Global.name,
+        "arch": config.Arch["name"],
+        "seed": config.Global.seed,
+        **{key: value for key, value in config.arch_options.items() if key != "num_classes"},
+        "epochs": config.Global.epochs,
+        "batch_size": config.DataLoader.batch_size,
+        "image_size": parts.input_size(config),
+        "optimizer": config.Optimizer.name,
+        "schedule": lr.name,
+        "learning_rate": lr.learning_rate,
+        "weight_decay": config.Optimizer.weight_decay,
+        "label_smoothing": config.Loss.label_smoothing,
+    }
+
+
+def describe_versions() -> str:
+    """Versions of python, paddle, numpy and visualdl."""
+    return (
+        f"python {platform.python_version()}, paddle {paddle.__version__}, "
+        f"numpy {np.__version__}, visualdl {visualdl.__version__}"
+    )
+
+
+def describe_commit() -> str:
+    """The commit of this source tree, ``-dirty`` where tracked files differ from it, or ``unknown``."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        clean = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True).returncode == 0
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit if clean else f"{commit}-dirty"

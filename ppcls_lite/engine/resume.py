@@ -1,0 +1,65 @@
+"""Where a run goes on from, and whether it may."""
+
+from pathlib import Path
+from typing import Any
+
+from ppcls_lite.config import Config
+from ppcls_lite.engine.run_dir import RunDir
+from ppcls_lite.errors import UserError
+
+
+def find_resume_point(config: Config, run_dir: RunDir) -> Path | None:
+    """The checkpoint folder to go on from, or None for a fresh start.
+
+    Raises:
+        UserError: the run folder is in use and not to be resumed, or belongs to another configuration.
+    """
+    run = config.Global
+    if run.checkpoints:
+        checkpoint = find_checkpoint(run.checkpoints)
+        if run_dir.is_used() and run_dir.path.resolve() not in checkpoint.resolve().parents:
+            raise UserError(_in_use(run_dir))
+        return checkpoint
+    if not run_dir.is_used():
+        return None
+    theirs = run_dir.config()
+    if run.resume is None or theirs is None:
+        raise UserError(_in_use(run_dir))
+    changed = _differences(theirs, config.outcome_dict())
+    if changed:
+        raise UserError(
+            f"{run_dir.path} was made with other settings ({', '.join(changed)}); "
+            f"restore them, or choose another Global.output_dir"
+        )
+    checkpoints = run_dir.list_checkpoints()
+    return checkpoints[-1] if checkpoints else None
+
+
+def _in_use(run_dir: RunDir) -> str:
+    return (
+        f"Global.output_dir {run_dir.path} is not empty; "
+        f"-o Global.resume=auto continues a run, -o Global.output_dir=FOLDER starts one elsewhere"
+    )
+
+
+def _differences(theirs: Any, ours: Any, key: str = "") -> list[str]:
+    """Settings of ``ours`` that ``theirs`` has otherwise, as ``key was X, is Y``."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        found = [_differences(theirs.get(k), v, f"{key}.{k}" if key else k) for k, v in ours.items()]
+        return [item for items in found for item in items]
+    return [] if theirs == ours else [f"{key} was {theirs}, is {ours}"]
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The checkpoint folder that ``path`` means: itself, or the newest of a run folder.
+
+    Raises:
+        UserError: neither.
+    """
+    path = Path(path).expanduser()
+    if (path / "state.json").is_file():
+        return path
+    found = RunDir(path).list_checkpoints()
+    if not found:
+        raise UserError(f"{path} holds no checkpoint; name a run folder or one of its checkpoints/epoch_NNNN folders")
+    return found[-1]
