@@ -249,6 +249,14 @@ def _check_together(config: Config) -> None:
         raise UserError("Global.checkpoints and Global.pretrained_model exclude each other; give one")
 
 
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one with dotted keys: ``{"Global.seed": 0, ...}``, the keys that ``-o`` takes."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat.update(flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return flat
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}

@@ -38,9 +38,10 @@ class Dashboard:
                 self._attempt(lambda w, c=column, t=tag: w.add_scalar(t, float(row[c]), row["epoch"]))
         self._attempt(lambda w: w.flush())
 
-    def add_config(self, text: str) -> None:
-        """Add the resolved configuration."""
-        self._attempt(lambda w: w.add_text("config", "```yaml\n" + text + "```", 0))
+    def add_config(self, settings: dict[str, Any]) -> None:
+        """Add the resolved configuration, by dotted keys; the page folds white space, which YAML would not survive."""
+        text = "  ".join(f"{key}={value}" for key, value in settings.items())
+        self._attempt(lambda w: w.add_text("config", text, 0))
 
     def add_hparams(self, hparams: dict[str, Any], metrics: dict[str, float], step: int) -> None:
         """Add hyperparameters with final metrics; lists and truth values become text, which VisualDL takes."""

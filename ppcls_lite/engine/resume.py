@@ -1,9 +1,8 @@
 """Where a run goes on from, and whether it may."""
 
 from pathlib import Path
-from typing import Any
 
-from ppcls_lite.config import Config
+from ppcls_lite.config import Config, flatten
 from ppcls_lite.engine.run_dir import RunDir
 from ppcls_lite.errors import UserError
 
@@ -25,7 +24,8 @@ def find_resume_point(config: Config, run_dir: RunDir) -> Path | None:
     theirs = run_dir.config()
     if run.resume is None or theirs is None:
         raise UserError(_in_use(run_dir))
-    changed = _differences(theirs, config.outcome_dict())
+    was, now = flatten(theirs), flatten(config.outcome_dict())
+    changed = [f"{key} was {was.get(key)}, is {value}" for key, value in now.items() if was.get(key) != value]
     if changed:
         raise UserError(
             f"{run_dir.path} was made with other settings ({', '.join(changed)}); "
@@ -40,14 +40,6 @@ def _in_use(run_dir: RunDir) -> str:
         f"Global.output_dir {run_dir.path} is not empty; "
         f"-o Global.resume=auto continues a run, -o Global.output_dir=FOLDER starts one elsewhere"
     )
-
-
-def _differences(theirs: Any, ours: Any, key: str = "") -> list[str]:
-    """Settings of ``ours`` that ``theirs`` has otherwise, as ``key was X, is Y``."""
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        found = [_differences(theirs.get(k), v, f"{key}.{k}" if key else k) for k, v in ours.items()]
-        return [item for items in found for item in items]
-    return [] if theirs == ours else [f"{key} was {theirs}, is {ours}"]
 
 
 def find_checkpoint(path: str | Path) -> Path:

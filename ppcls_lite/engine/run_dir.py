@@ -71,16 +71,18 @@ class RunDir:
     def result(self) -> dict[str, Any] | None:
         """What result.json holds, or None where the run has not finished."""
         try:
-            return json.loads((self.path / "result.json").read_text())
+            result = json.loads((self.path / "result.json").read_text())
         except (OSError, ValueError):
             return None
+        return result if isinstance(result, dict) and "test_top1" in result else None
 
     def config(self) -> dict[str, Any] | None:
         """The configuration that the run was made with, or None."""
         try:
-            return yaml.safe_load((self.path / "config.yaml").read_text())
-        except (OSError, yaml.YAMLError):
+            config = yaml.safe_load((self.path / "config.yaml").read_text())
+        except (OSError, ValueError, yaml.YAMLError):
             return None
+        return config if isinstance(config, dict) else None
 
     def write_config(self, text: str) -> None:
         """Write config.yaml."""

@@ -9,7 +9,7 @@ from typing import Any
 import paddle
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ppcls_lite.config import Config
+from ppcls_lite.config import Config, flatten
 from ppcls_lite.data import load_dataset
 from ppcls_lite.engine import callbacks, parts
 from ppcls_lite.engine.checkpoint import load_checkpoint, publish_weights
@@ -104,7 +104,7 @@ def _run(
     if config.Global.use_visualdl and paddle.distributed.get_rank() == 0:
         dashboard = Dashboard(run_dir.vdl)
         logger.info("dashboard: visualdl --logdir %s", run_dir.vdl)
-        dashboard.add_config(config.to_yaml())
+        dashboard.add_config(flatten(config.to_dict()))
     try:
         _fit(config, run_dir, loaders, model, progress, dashboard)
         result = conclude(config, facts, loaders, model, progress)
