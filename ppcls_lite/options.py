@@ -38,6 +38,7 @@ NonNegative = Annotated[int, Range(low=0)]
 Seed = Annotated[int, Range(low=0, high=2**31 - 1)]
 Fraction = Annotated[float, Range(low=0.0, high=1.0)]
 PositiveFloat = Annotated[float, Range(above=0.0)]
+Width = Annotated[float, Range(above=0.0, high=8.0)]
 NonNegativeFloat = Annotated[float, Range(low=0.0)]
 
 Stem = Literal["imagenet", "cifar"]
