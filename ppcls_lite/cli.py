@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import io
 import logging
 import os
@@ -11,6 +12,15 @@ from collections.abc import Callable
 
 from ppcls_lite import config as configs
 from ppcls_lite.errors import TrainingError, UserError
+
+# A disk that is full or broken is no mistake in the input.
+_DEVICE_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS)
+_console = logging.StreamHandler(sys.stdout)
+
+
+def log_to_stderr() -> None:
+    """Leave standard output to a tool's result (``--json``)."""
+    _console.setStream(sys.stderr)
 
 
 def parser(doc: str) -> argparse.ArgumentParser:
@@ -43,18 +53,28 @@ def run(main: Callable[[], None]) -> None:
     """Run a tool's ``main`` and exit: 0; 2 for bad input, 1 for a run that cannot go on, 130 for Ctrl-C."""
     logger = logging.getLogger("ppcls_lite")
     logger.setLevel(logging.INFO)
-    logger.addHandler(logging.StreamHandler(sys.stdout))
+    logger.addHandler(_console)
     logger.propagate = False  # paddle 2.6 changes the root logger
     try:
         main()
     except (UserError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UserError) else 1)
+    except MemoryError:
+        advice = "take a smaller DataLoader.batch_size; tools/train.py --dry-run tells which fits"
+        print(f"error: memory ran out; {advice}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{error.strerror}", file=sys.stderr)
+        sys.exit(1 if error.errno in _DEVICE_FAILED else 2)
 
 
 def import_paddle() -> None:

@@ -157,13 +157,15 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
         UserError: one sentence that names the file, the key and what was expected.
     """
     path = Path(path)
+    overrides = list(overrides)
     raw = config_files.read_with_bases(path)
     for override in overrides:
         config_files.apply_override(raw, override)
     try:
         return build(raw, path.stem)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        at_fault = [f"-o {o}" for o in overrides if str(error).startswith(o.partition("=")[0].strip())]
+        raise UserError(f"{at_fault[-1] if at_fault else path}: {error}") from None
 
 
 def build(raw: dict[str, Any], name: str) -> Config:
@@ -219,6 +221,8 @@ def _build_arch(raw: Any, dataset) -> dict[str, Any]:
 
 def _check_together(config: Config) -> None:
     lr, run, data = config.Optimizer.lr, config.Global, config.DataLoader
+    if "/" in run.name or "\0" in run.name + run.output_dir:
+        raise UserError(f"Global.name is {run.name!r}, expected a name without slashes")
     dataset = DATASETS[data.dataset]
     if config.Arch["num_classes"] < len(dataset.classes):
         raise UserError(
@@ -235,8 +239,12 @@ def _check_together(config: Config) -> None:
         raise UserError("Optimizer.lr.name is Step, but Optimizer.lr.decay_epochs is empty; list the epochs")
     if lr.name != "Step" and lr.decay_epochs:
         raise UserError(f"Optimizer.lr.decay_epochs belongs to Step, but Optimizer.lr.name is {lr.name}")
-    if list(lr.decay_epochs) != sorted(set(lr.decay_epochs)):
-        raise UserError(f"Optimizer.lr.decay_epochs is {list(lr.decay_epochs)}, expected rising epochs")
+    inside = all(lr.warmup_epochs <= epoch < run.epochs for epoch in lr.decay_epochs)
+    if list(lr.decay_epochs) != sorted(set(lr.decay_epochs)) or not inside:
+        raise UserError(
+            f"Optimizer.lr.decay_epochs is {list(lr.decay_epochs)}, expected rising epochs "
+            f"from warmup_epochs {lr.warmup_epochs:g} to below Global.epochs {run.epochs}"
+        )
     if lr.warmup_epochs >= run.epochs:
         raise UserError(
             f"Optimizer.lr.warmup_epochs is {lr.warmup_epochs:g}, expected less than Global.epochs {run.epochs}"

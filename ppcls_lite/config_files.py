@@ -12,6 +12,7 @@ class _StrictLoader(yaml.SafeLoader):
     """Safe YAML that refuses a key given twice, of which YAML would silently keep the last."""
 
     def construct_mapping(self, node, deep=False):
+        self.flatten_mapping(node)  # merge keys (<<)
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -25,8 +26,8 @@ class _StrictLoader(yaml.SafeLoader):
 def _parse_yaml(text: str, source: str) -> Any:
     try:
         return yaml.load(text, _StrictLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    except Exception as error:  # PyYAML's constructors raise what they meet: ValueError, IndexError, ...
+        problem = getattr(error, "problem", None) or (str(error).splitlines() or [type(error).__name__])[0]
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{source}{where}: not valid YAML ({problem})") from None

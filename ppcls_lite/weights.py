@@ -77,18 +77,18 @@ def load_pretrained(network, path: str | Path) -> Path:
     weights = read_weights(path)
     own = network.state_dict()
     misfits = [
-        f"{name} {list(weights[name].shape)} instead of {list(own[name].shape)}"
+        f"{name} {weights[name].dtype} {list(weights[name].shape)} instead of {list(own[name].shape)}"
         for name in own
-        if name in weights and list(weights[name].shape) != list(own[name].shape)
+        if name in weights and (list(weights[name].shape) != list(own[name].shape) or weights[name].dtype.kind != "f")
     ]
     problems = [
         _some("missing", [name for name in own if name not in weights]),
         _some("unexpected", [name for name in weights if name not in own]),
-        _some("of another shape", misfits),
+        _some("of another shape or type", misfits),
     ]
     if any(problems):
         raise UserError(f"{path} does not fit the network: {'; '.join(filter(None, problems))}")
-    network.set_state_dict({name: weights[name] for name in own})
+    network.set_state_dict({name: weights[name].astype(own[name].numpy().dtype) for name in own})
     return path
 
 

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_lite import cli
 from ppcls_lite.arch import model_options
+from ppcls_lite.errors import UserError
 from ppcls_lite.options import Positive, coerce
 
 
@@ -36,6 +37,8 @@ def main() -> None:
         command.add_argument("--rounds", type=int, default=7, help="measured turns of each (default 7)")
         command.add_argument("--json", action="store_true", help="print the measurements as JSON")
     args = parser.parse_args()
+    if args.json:
+        cli.log_to_stderr()
     for name in ("image_size", "batch_size", "images", "rounds"):
         if hasattr(args, name):
             coerce(getattr(args, name), Positive, f"--{name.replace('_', '-')}")
@@ -44,6 +47,9 @@ def main() -> None:
     else:
         for name in args.models:
             model_options(name)
+        if args.image_size < 32 or (args.exchanges and args.image_size % 32):
+            wanted = "a multiple of 32 with --exchanges" if args.exchanges else "at least 32"
+            raise UserError(f"--image-size is {args.image_size}, expected {wanted}")
         benchmark_train_step(args)
 
 

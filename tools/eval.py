@@ -17,11 +17,17 @@ def main() -> None:
     parser = cli.config_parser(__doc__)
     parser.add_argument("--json", action="store_true", help="print the scores as JSON only")
     args = parser.parse_args()
+    if args.json:
+        cli.log_to_stderr()
     config = cli.load_config(args)
     cli.import_paddle()
+    from ppcls_lite.engine.run_dir import is_run_folder
     from ppcls_lite.engine.score import score
 
-    results = score(config)
+    # A run's own config.yaml means that run's weights, wherever the folder lies now and whatever it started from.
+    folder = Path(args.config).parent
+    asked = any(override.startswith("Global.pretrained_model=") for override in args.override)
+    results = score(config, folder if is_run_folder(folder) and not asked else None)
     if args.json:
         print(json.dumps(results, indent=2))
         return

@@ -17,6 +17,7 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.options import Downsample, Exchange, Positive, coerce
 
 Pair = tuple[Tensor | None, Tensor | None]
 
@@ -48,8 +49,8 @@ def upsample2(x: Tensor, size: list[int] | None = None) -> Tensor:
 def add_upsampled(y_h: Tensor, y_l: Tensor) -> Tensor:
     """``y_h + upsample2(y_l)``: the low branch's contribution to the high one.
 
-    Interpolation to a given size is the fastest of eight ways tried on the CPU: adding by reshape and broadcast, which
-    never writes the upsampled tensor, took twice its time (``tools/benchmark.py train-step``).
+    Adding by reshape and broadcast, which never writes the upsampled tensor, took up to three times as long on the CPU
+    (docs/results.md); it is in ``measure.steps`` to compare with.
 
     Args:
         y_h: [N, C, H, W].
@@ -117,6 +118,9 @@ class OctaveConv(nn.Layer):
         exchange: str = "both",
     ):
         super().__init__()
+        coerce(downsample, Downsample, "downsample")
+        coerce(exchange, Exchange, "exchange")
+        coerce(groups, Positive, "groups")
         if stride not in (1, 2):
             raise UserError(f"an octave convolution has stride 1 or 2, not {stride}")
         if not (0 <= alpha_in <= 1 and 0 <= alpha_out <= 1):

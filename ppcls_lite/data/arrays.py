@@ -65,7 +65,10 @@ def split_balanced(labels: np.ndarray, size: int, seed: int, what: str) -> tuple
     Raises:
         UserError: either part would be too small for one image of each class.
     """
-    classes = len(np.unique(labels))
+    counts = np.unique(labels, return_counts=True)[1]
+    classes = len(counts)
+    if counts.min() < 2:
+        raise UserError(f"{what} cannot be met: a class has a single image")
     if not classes <= size <= len(labels) - classes:
         raise UserError(
             f"{what} asks for {size} of {len(labels)} images; "

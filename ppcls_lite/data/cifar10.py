@@ -4,6 +4,8 @@ Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 """
 
 import hashlib
+import logging
+import lzma
 import os
 import tarfile
 import zlib
@@ -24,6 +26,8 @@ INFO = DatasetInfo(
     mean=(0.4914, 0.4822, 0.4465),
     std=(0.2470, 0.2435, 0.2616),
 )
+
+logger = logging.getLogger(__name__)
 
 ARCHIVE, FOLDER = "cifar-10-python.tar.gz", "cifar-10-batches-py"
 URL = "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz"  # Paddle's own copy, paddle.vision.datasets.Cifar10
@@ -47,7 +51,7 @@ def load(root: str | Path | None = None) -> Dataset:
     raw = dict(_read_folder(source) if source.is_dir() else _read_archive(source))
     missing = [name for name in BATCH_MD5 if name not in raw]
     if missing:
-        raise UserError(f"{source} lacks {', '.join(missing)}: it is not the CIFAR-10 python version")
+        raise UserError(f"{source} lacks {', '.join(missing)}: it is damaged or not the CIFAR-10 python version")
     official = all(hashlib.md5(raw[name]).hexdigest() == md5 for name, md5 in BATCH_MD5.items())
     batches = {name: _parse(data, f"{source}: {name}") for name, data in raw.items()}
     train = [batches[f"data_batch_{i}"] for i in range(1, 6)]
@@ -74,10 +78,13 @@ def find(root: str | Path | None = None) -> Path:
     from paddle.dataset.common import DATA_HOME
 
     cache = Path(DATA_HOME) / "cifar"
-    for place in filter(None, (os.environ.get("PPCLS_DATA"), cache)):
+    data_dir = os.environ.get("PPCLS_DATA")
+    for place in filter(None, (data_dir, cache)):
         found = _look_in(Path(place).expanduser())
         if found is not None:
             return found
+        if place == data_dir:
+            logger.info("PPCLS_DATA %s holds no CIFAR-10; looking in %s", data_dir, cache)
     return _download(cache)
 
 
@@ -126,8 +133,9 @@ def _read_archive(archive: Path) -> Iterator[tuple[str, bytes]]:
                     if member.size > MAX_BATCH_BYTES:
                         raise UserError(f"{archive}: {name} has more than {MAX_BATCH_BYTES >> 20} MiB")
                     yield name, tar.extractfile(member).read()
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise UserError(f"{archive} is damaged or no tar archive ({error}); fetch it again") from None
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{archive} is damaged or no tar archive ({reason}); fetch it again") from None
 
 
 def _parse(data: bytes, source: str) -> Split:

@@ -118,6 +118,11 @@ class Evaluator(paddle.callbacks.Callback):
         if number % self.interval and number != self.epochs:
             return
         scores = evaluate(self.model.network, self.loader)
+        if not math.isfinite(scores.loss):
+            raise TrainingError(
+                f"the {self.part} loss is {scores.loss} after epoch {number}, at learning rate "
+                f"{self.progress.row['lr']:g}; lower Optimizer.lr.learning_rate. Earlier epochs are kept"
+            )
         self.progress.row.update(
             {f"{self.part}_loss": scores.loss, f"{self.part}_top1": scores.top1, f"{self.part}_top5": scores.top5}
         )

@@ -3,7 +3,6 @@
 Random states need no file: every epoch seeds them anew from (seed, epoch), see ``seeding``.
 """
 
-import os
 import shutil
 from pathlib import Path
 
@@ -29,11 +28,12 @@ def save_checkpoint(model: paddle.Model, run_dir: RunDir, progress: Progress) ->
 
 
 def publish_weights(run_dir: RunDir, progress: Progress) -> None:
-    """Let last.pdparams and best.pdparams be the weights of the newest and the best checkpoint."""
+    """Copy to last.pdparams and best.pdparams the weights of the newest and the best checkpoint."""
     for name, epoch in (("last", progress.epoch), ("best", progress.best_epoch)):
         weights = run_dir.checkpoint(epoch or 0) / "model.pdparams"
         if weights.exists():
-            _point(run_dir.path / f"{name}.pdparams", weights)
+            with replacing(run_dir.path / f"{name}.pdparams") as temporary:
+                shutil.copyfile(weights, temporary)
 
 
 def load_checkpoint(model: paddle.Model, checkpoint: Path, loss_scaling: dict | None) -> None:
@@ -47,12 +47,9 @@ def load_checkpoint(model: paddle.Model, checkpoint: Path, loss_scaling: dict | 
     """
     load_pretrained(model.network, checkpoint / "model.pdparams")
     optimizer = checkpoint / "model.pdopt"
-    # Momentum without a schedule that has not stepped has no state, and Model.save then writes no file.
-    if optimizer.exists():
-        try:
-            model._optimizer.set_state_dict(read_state(optimizer))
-        except AssertionError as error:
-            raise UserError(f"{optimizer} does not fit Optimizer.name and lr: {error}") from None
+    state = read_state(optimizer)
+    _check_optimizer_state(model, state, optimizer)
+    model._optimizer.set_state_dict(state)
     scaler = checkpoint / "model.pdscaler"
     if loss_scaling is not None and scaler.exists():
         # Model.load passes the scaler by, since fit makes it only at the first step.
@@ -60,10 +57,12 @@ def load_checkpoint(model: paddle.Model, checkpoint: Path, loss_scaling: dict | 
         model._scaler.load_state_dict(read_state(scaler))
 
 
-def _point(name: Path, target: Path) -> None:
-    """Let ``name`` be the file ``target``: a second name where the file system can, else a copy."""
-    with replacing(name) as temporary:
-        try:
-            os.link(target, temporary)
-        except OSError:
-            shutil.copyfile(target, temporary)
+def _check_optimizer_state(model: paddle.Model, state: dict, source: Path) -> None:
+    """Paddle would take a state that lacks entries, and begin those anew."""
+    optimizer = model._optimizer
+    accumulator = "velocity" if isinstance(optimizer, paddle.optimizer.Momentum) else "moment1"
+    expected = {f"{p.name}_{accumulator}_0": list(p.shape) for p in model.parameters() if not p.stop_gradient}
+    fits = all(list(getattr(state.get(name), "shape", ())) == shape for name, shape in expected.items())
+    scheduled = isinstance(optimizer._learning_rate, paddle.optimizer.lr.LRScheduler)
+    if not fits or scheduled != ("LR_Scheduler" in state):
+        raise UserError(f"{source} does not fit Optimizer.name {type(optimizer).__name__} and its schedule")

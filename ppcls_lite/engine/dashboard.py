@@ -1,5 +1,7 @@
 """VisualDL records of a run. A dashboard that fails says so once and lets the run go on."""
 
+import contextlib
+import io
 import logging
 import struct
 from collections.abc import Callable
@@ -26,10 +28,17 @@ TAGS = {
 class Dashboard:
     """Writes a run's curves by epoch, its configuration as text, and its final hparams with metrics."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, rows: list[dict[str, Any]]):
+        """Open the records in ``folder``; ``rows`` are the epochs that a resumed run has behind it."""
         self.folder = folder
         self._writer = None
         self._alive = True
+        records = folder / RECORDS
+        if records.exists():
+            rewind(records, rows[-1]["epoch"] if rows else 0)
+        else:
+            for row in rows:
+                self.add_row(row)
 
     def add_row(self, row: dict[str, Any]) -> None:
         """Add a row of metrics.csv at its epoch."""
@@ -75,25 +84,25 @@ class Dashboard:
 def _open(folder: Path):
     from visualdl import LogWriter  # imports pandas and more
 
-    records = folder / RECORDS
-    if records.exists():
-        drop_partial_record(records)
-    import contextlib
-    import io
-
     with contextlib.redirect_stdout(io.StringIO()):  # it announces that it will append
         return LogWriter(logdir=str(folder), file_name=RECORDS)
 
 
-def drop_partial_record(records: Path) -> None:
-    """Cut a record that a killed process left half written, behind which nothing could be read."""
-    size = records.stat().st_size
-    end = 0
+def rewind(records: Path, epoch: int) -> None:
+    """Cut off what follows ``epoch``, and a record that a killed process left half written.
+
+    The resumed run writes those epochs again, and behind half a record nothing could be read.
+    """
+    from visualdl.proto import record_pb2
+
+    size, end = records.stat().st_size, 0
     with open(records, "r+b") as file:
         while end + 8 <= size:
             (length,) = struct.unpack("<Q", file.read(8))  # VisualDL's framing: length, then the record
             if end + 8 + length > size:
                 break
+            record = record_pb2.Record.FromString(file.read(length))
+            if any(value.id > epoch for value in record.values if value.WhichOneof("one_value") == "value"):
+                break
             end += 8 + length
-            file.seek(end)
         file.truncate(end)

@@ -61,7 +61,7 @@ def synchronize() -> None:
 def reset_peak_memory() -> None:
     """Let :func:`peak_memory` count from now on, where the device can."""
     if on_gpu():
-        reset = getattr(paddle.device.cuda, "reset_max_memory_allocated", None)  # since paddle 2.6
+        reset = getattr(paddle.device.cuda, "reset_max_memory_allocated", None)  # not in paddle 2.6
         if reset is not None:
             reset()
         return

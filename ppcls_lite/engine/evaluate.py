@@ -20,9 +20,6 @@ class Scores:
     images: int
     seconds: float
 
-    def __str__(self) -> str:
-        return f"loss {self.loss:.4f} top1 {self.top1:.4f} top5 {self.top5:.4f}"
-
 
 @paddle.no_grad()
 def evaluate(network: nn.Layer, loader: Iterable[tuple[np.ndarray, np.ndarray]]) -> Scores:

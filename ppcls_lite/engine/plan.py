@@ -7,29 +7,27 @@ import numpy as np
 import paddle
 
 from ppcls_lite.config import Config
-from ppcls_lite.data import load_dataset
 from ppcls_lite.engine import parts
 from ppcls_lite.engine.callbacks import describe_seconds
 from ppcls_lite.engine.device import (
     describe_device,
+    on_gpu,
     peak_memory,
     reset_peak_memory,
-    select_device,
     synchronize,
     usable_memory,
 )
 from ppcls_lite.engine.evaluate import evaluate
-from ppcls_lite.engine.resume import find_resume_point
+from ppcls_lite.engine.prepare import prepare
+from ppcls_lite.engine.resume import finished_result
 from ppcls_lite.engine.run_dir import RunDir
-from ppcls_lite.engine.seeding import seed_everything
 from ppcls_lite.measure.complexity import count_macs, count_params
-from ppcls_lite.weights import load_pretrained
 
 logger = logging.getLogger(__name__)
 
 # Sizes of the two probing batches from which time and memory of the configured batch follow by a straight line.
 PROBES = (2, 8)
-LONGEST_BATCH = 60.0  # seconds; a batch that would take longer, or does not fit, is estimated only
+LONGEST_BATCH = 30.0  # seconds; a batch that would take longer, or does not fit, is estimated only
 
 
 def make_plan(config: Config) -> str:
@@ -38,35 +36,36 @@ def make_plan(config: Config) -> str:
     Raises:
         UserError: whatever training would refuse.
     """
-    checkpoint = find_resume_point(config, RunDir(config.Global.output_dir))
-    select_device(config.Global.device)
-    dataset = load_dataset(config.DataLoader.dataset, config.DataLoader.root)
-    loaders = parts.build_loaders(config, dataset)
+    run_dir = RunDir(config.Global.output_dir)
+    if config.Global.resume and finished_result(config, run_dir):
+        return f"{run_dir.path} is finished; nothing would be done"
+    data, run = config.DataLoader, config.Global
     with paddle.utils.unique_name.guard():
-        seed_everything(config.Global.seed)
-        network = parts.build_network(config)
-        if config.Global.pretrained_model and checkpoint is None:
-            load_pretrained(network, config.Global.pretrained_model)
-        macs = count_macs(network, parts.input_size(config), dataset.info.channels)
-        steps, data, run = len(loaders.train), config.DataLoader, config.Global
-        model = parts.build_trainer(config, network, steps, parts.loss_scaling(config))
-        probe = _Probe(model, loaders.train)
+        prepared = prepare(config, run_dir)
+        loaders, network = prepared.loaders, prepared.model.network
+        steps = len(loaders.train)
+        macs = count_macs(network, parts.input_size(config), prepared.dataset.info.channels)
+        probe = _Probe(prepared.model, loaders.train)
         step_seconds, memory, how = probe.measure()
-        score_seconds = _seconds_to_score(network, loaders)
+        part = loaders.val if loaders.val is not None else loaders.test
+        score_seconds = _seconds_to_score(network, part)
 
-    epochs = run.epochs
-    scorings = sum(epoch % run.eval_interval == 0 or epoch == epochs for epoch in range(1, epochs + 1))
-    total = epochs * steps * step_seconds + scorings * score_seconds
+    todo = range(prepared.progress.epoch + 1, run.epochs + 1)
+    scorings = sum(epoch % run.eval_interval == 0 or epoch == run.epochs for epoch in todo)
+    total = len(todo) * steps * step_seconds + scorings * score_seconds
+    if loaders.val is not None:  # the test images, once at the end
+        total += score_seconds * len(loaders.test.split) / len(loaders.val.split)
     free = usable_memory()
     lines = [
-        f"run       {run.name} -> {run.output_dir}" + (f", resumed from {checkpoint}" if checkpoint else ""),
+        f"run       {run.name} -> {run.output_dir}"
+        + (f", resumed from {prepared.checkpoint}" if prepared.checkpoint else ""),
         f"device    {describe_device()}",
         f"network   {config.Arch['name']} {config.arch_options}",
         f"          {count_params(network):,} parameters, {macs:,} multiply-adds at {parts.input_size(config)} px",
-        f"data      {data.dataset} from {dataset.source}: {len(loaders.train.split):,} training images"
+        f"data      {data.dataset} from {prepared.dataset.source}: {len(loaders.train.split):,} training images"
         + (f", {len(loaders.val.split):,} validation" if loaders.val is not None else "")
         + f", {len(loaders.test.split):,} test",
-        f"schedule  {epochs} epochs of {steps} steps of {data.batch_size} images; "
+        f"schedule  {len(todo)} epochs of {steps} steps of {data.batch_size} images; "
         f"{config.Optimizer.name}, {config.Optimizer.lr.name} {config.Optimizer.lr.learning_rate:g}",
         f"step      {step_seconds:.2f} s, {data.batch_size / step_seconds:.0f} images/s ({how})",
         f"scoring   {score_seconds:.0f} s, {scorings} times",
@@ -105,6 +104,7 @@ class _Probe:
         step = max(seconds[1] + (self.batch_size - sizes[1]) * (seconds[1] - seconds[0]) / span, seconds[1])
         expected = self.fixed + self.per_image * self.batch_size
         if step < LONGEST_BATCH and expected < 0.9 * usable_memory():
+            self._step(self.batch_size)  # a new shape chooses algorithms again
             seconds_full, memory_full = self._step(self.batch_size)
             return seconds_full, memory_full, "measured"
         return step, expected, f"estimated from batches of {sizes[0]} and {sizes[1]}"
@@ -125,10 +125,9 @@ class _Probe:
         return time.perf_counter() - start, peak_memory()
 
 
-def _seconds_to_score(network, loaders: parts.Loaders) -> float:
-    """Seconds for one scoring, from a few of its images."""
-    loader = loaders.val if loaders.val is not None else loaders.test
+def _seconds_to_score(network, loader) -> float:
+    """Seconds for one scoring, from some of its images."""
     images, labels = next(iter(loader))
-    few = min(8, len(labels))
+    few = len(labels) if on_gpu() else min(8, len(labels))
     evaluate(network, [(images[:few], labels[:few])])
     return evaluate(network, [(images[:few], labels[:few])]).seconds / few * len(loader.split)

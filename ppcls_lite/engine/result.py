@@ -11,18 +11,19 @@ import paddle
 import visualdl
 
 from ppcls_lite.config import Config
-from ppcls_lite.data import Dataset
 from ppcls_lite.engine import parts
 from ppcls_lite.engine.device import describe_device
 from ppcls_lite.engine.evaluate import Scores, evaluate
+from ppcls_lite.engine.prepare import Prepared
 from ppcls_lite.engine.run_dir import Progress
 from ppcls_lite.measure.complexity import count_macs, count_params
 
 logger = logging.getLogger(__name__)
 
 
-def describe_run(config: Config, network, dataset: Dataset, loaders: parts.Loaders) -> dict[str, Any]:
+def describe_run(config: Config, prepared: Prepared) -> dict[str, Any]:
     """The facts of a run that training does not change, logged and for result.json."""
+    dataset, loaders, network = prepared.dataset, prepared.loaders, prepared.model.network
     size = parts.input_size(config)
     facts = {
         "name": config.Global.name,
@@ -61,9 +62,7 @@ def describe_run(config: Config, network, dataset: Dataset, loaders: parts.Loade
     return facts
 
 
-def conclude(
-    config: Config, facts: dict[str, Any], loaders: parts.Loaders, model: paddle.Model, progress: Progress
-) -> dict[str, Any]:
+def conclude(facts: dict[str, Any], loaders: parts.Loaders, model: paddle.Model, progress: Progress) -> dict[str, Any]:
     last = progress.rows[-1]
     if "test_top1" in last:
         test = Scores(last["test_loss"], last["test_top1"], last["test_top5"], len(loaders.test.split), 0.0)

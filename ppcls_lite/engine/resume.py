@@ -1,6 +1,7 @@
 """Where a run goes on from, and whether it may."""
 
 from pathlib import Path
+from typing import Any
 
 from ppcls_lite.config import Config, flatten
 from ppcls_lite.engine.run_dir import RunDir
@@ -15,14 +16,33 @@ def find_resume_point(config: Config, run_dir: RunDir) -> Path | None:
     """
     run = config.Global
     if run.checkpoints:
-        checkpoint = find_checkpoint(run.checkpoints)
-        if run_dir.is_used() and run_dir.path.resolve() not in checkpoint.resolve().parents:
+        if run_dir.is_used():
             raise UserError(_in_use(run_dir))
-        return checkpoint
+        return find_checkpoint(run.checkpoints)
     if not run_dir.is_used():
         return None
+    if run.resume is None:
+        raise UserError(_in_use(run_dir))
+    _check_same_settings(config, run_dir)
+    checkpoints = run_dir.list_checkpoints()
+    return checkpoints[-1] if checkpoints else None
+
+
+def finished_result(config: Config, run_dir: RunDir) -> dict[str, Any] | None:
+    """What a finished run of this configuration found, or None where there is none.
+
+    Raises:
+        UserError: the run folder belongs to another configuration.
+    """
+    result = run_dir.result()
+    if result is not None:
+        _check_same_settings(config, run_dir)
+    return result
+
+
+def _check_same_settings(config: Config, run_dir: RunDir) -> None:
     theirs = run_dir.config()
-    if run.resume is None or theirs is None:
+    if theirs is None:
         raise UserError(_in_use(run_dir))
     was, now = flatten(theirs), flatten(config.outcome_dict())
     changed = [f"{key} was {was.get(key)}, is {value}" for key, value in now.items() if was.get(key) != value]
@@ -31,8 +51,6 @@ def find_resume_point(config: Config, run_dir: RunDir) -> Path | None:
             f"{run_dir.path} was made with other settings ({', '.join(changed)}); "
             f"restore them, or choose another Global.output_dir"
         )
-    checkpoints = run_dir.list_checkpoints()
-    return checkpoints[-1] if checkpoints else None
 
 
 def _in_use(run_dir: RunDir) -> str:

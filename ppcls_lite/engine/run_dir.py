@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 from ppcls_lite.errors import UserError
 
 MOST_RECENT = 2  # checkpoints kept, the best aside
+_EPOCH = re.compile(r"epoch_(\d{4,})")
 TEMPORARY = ".tmp"  # ending of names that are being written
 
 COLUMNS = [
@@ -44,7 +46,7 @@ class RunDir:
     """Paths and files of one run, see docs/run_directory.md."""
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self.checkpoints = self.path / "checkpoints"
         self.vdl = self.path / "vdl"
         self.log = self.path / "train.log"
@@ -103,9 +105,18 @@ class RunDir:
         """The checkpoint folder of an epoch."""
         return self.checkpoints / f"epoch_{epoch:04d}"
 
+    def adopt(self, checkpoint: Path, best_epoch: int | None) -> None:
+        """Copy another run's checkpoint here, and that run's best one, so that this run can be resumed by itself."""
+        for source in {checkpoint, checkpoint.parent / self.checkpoint(best_epoch or 0).name}:
+            if source.is_dir() and not (self.checkpoints / source.name).exists():
+                with replacing(self.checkpoints / source.name) as temporary:
+                    shutil.copytree(source, temporary)
+
     def list_checkpoints(self) -> list[Path]:
         """Complete checkpoint folders, oldest first."""
-        return sorted(self.checkpoints.glob("epoch_[0-9]*")) if self.checkpoints.is_dir() else []
+        found = self.checkpoints.iterdir() if self.checkpoints.is_dir() else ()
+        numbers = {folder: _EPOCH.fullmatch(folder.name) for folder in found}
+        return sorted((f for f, match in numbers.items() if match), key=lambda folder: int(numbers[folder][1]))
 
     def prune(self, best_epoch: int | None) -> None:
         """Delete all checkpoints but the newest two and the best."""
@@ -117,6 +128,11 @@ class RunDir:
                 shutil.rmtree(folder)
 
 
+def is_run_folder(path: Path) -> bool:
+    """Whether ``path`` is a run's folder, with its configuration and weights."""
+    return (path / "config.yaml").is_file() and (path / "last.pdparams").is_file()
+
+
 def read_progress(checkpoint: Path) -> Progress:
     """The progress stored in a checkpoint folder.
 
@@ -124,9 +140,12 @@ def read_progress(checkpoint: Path) -> Progress:
         UserError: damaged.
     """
     try:
-        return Progress(**json.loads((checkpoint / "state.json").read_text()))
-    except (OSError, ValueError, TypeError) as error:
+        progress = Progress(**json.loads((checkpoint / "state.json").read_text()))
+        if [row["epoch"] for row in progress.rows] != list(range(1, progress.epoch + 1)) or not progress.rows:
+            raise ValueError("its rows are not one an epoch")
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{checkpoint}/state.json is damaged ({error}); remove that checkpoint folder") from None
+    return progress
 
 
 def write_progress(folder: Path, progress: Progress) -> None:

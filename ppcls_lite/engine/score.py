@@ -1,6 +1,7 @@
 """``score(config)``: the scores of trained weights."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import paddle
@@ -14,8 +15,11 @@ from ppcls_lite.errors import UserError
 from ppcls_lite.weights import find_weights, load_pretrained
 
 
-def score(config: Config) -> dict[str, Any]:
-    """Score ``Global.pretrained_model``, by default the weights in ``Global.output_dir``.
+def score(config: Config, weights: str | Path | None = None) -> dict[str, Any]:
+    """Score weights on the test images, and on the validation images where there are any.
+
+    Args:
+        weights: a file or run folder; by default ``Global.pretrained_model``, else ``Global.output_dir``.
 
     Returns:
         ``weights`` (the file), and ``test`` (and ``val``) with loss, top1, top5, images, seconds.
@@ -23,9 +27,8 @@ def score(config: Config) -> dict[str, Any]:
     Raises:
         UserError: no weights: random ones are not scored.
     """
-    path = config.Global.pretrained_model or config.Global.output_dir
     try:
-        weights = find_weights(path)
+        weights = find_weights(weights or config.Global.pretrained_model or config.Global.output_dir)
     except UserError as error:
         raise UserError(f"random weights are not scored, and {error}, with -o Global.pretrained_model=PATH") from None
     select_device(config.Global.device)

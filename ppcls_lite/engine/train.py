@@ -10,16 +10,13 @@ import paddle
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ppcls_lite.config import Config, flatten
-from ppcls_lite.data import load_dataset
 from ppcls_lite.engine import callbacks, parts
-from ppcls_lite.engine.checkpoint import load_checkpoint, publish_weights
+from ppcls_lite.engine.checkpoint import publish_weights
 from ppcls_lite.engine.dashboard import Dashboard
-from ppcls_lite.engine.device import select_device
+from ppcls_lite.engine.prepare import Prepared, prepare
 from ppcls_lite.engine.result import conclude, describe_run, final_metrics, hparams
-from ppcls_lite.engine.resume import find_resume_point
-from ppcls_lite.engine.run_dir import Progress, RunDir, read_progress
-from ppcls_lite.engine.seeding import seed_everything
-from ppcls_lite.weights import load_pretrained
+from ppcls_lite.engine.resume import finished_result
+from ppcls_lite.engine.run_dir import Progress, RunDir
 
 logger = logging.getLogger(__name__)
 
@@ -35,47 +32,29 @@ def train(config: Config) -> dict[str, Any]:
         TrainingError: the loss is no number any more.
     """
     run_dir = RunDir(config.Global.output_dir)
-    checkpoint = find_resume_point(config, run_dir)
-    if config.Global.resume and (result := run_dir.result()):
+    if config.Global.resume and (result := finished_result(config, run_dir)):
         logger.info("%s is finished: test top-1 %.4f", run_dir.path, result["test_top1"])
         return result
-
-    select_device(config.Global.device)
-    dataset = load_dataset(config.DataLoader.dataset, config.DataLoader.root)
-    loaders = parts.build_loaders(config, dataset)
     # Parameters are named by a counter, and optimizer states by parameters: a fresh count makes resuming possible in
     # any process.
     with paddle.utils.unique_name.guard():
-        seed_everything(config.Global.seed)
-        network = parts.build_network(config)
-        scaling = parts.loss_scaling(config)
-        model = parts.build_trainer(config, network, len(loaders.train), scaling)
-        progress = Progress()
-        if checkpoint is not None:
-            progress = read_progress(checkpoint)
-            load_checkpoint(model, checkpoint, scaling)
-        elif config.Global.pretrained_model:
-            load_pretrained(network, config.Global.pretrained_model)
+        prepared = prepare(config, run_dir)
         # Only now is there something to write: a mistake above leaves no folder behind.
         if paddle.distributed.get_rank() == 0:
-            _open_run_dir(config, run_dir, checkpoint, progress)
-        with _log_to(run_dir.log):
-            facts = describe_run(config, network, dataset, loaders)
-            if checkpoint is not None:
-                logger.info("resumed from %s after %d of %d epochs", checkpoint, progress.epoch, config.Global.epochs)
-            elif config.Global.pretrained_model:
-                logger.info("weights from %s", config.Global.pretrained_model)
-            return _run(config, run_dir, facts, loaders, model, progress)
+            _open_run_dir(config, run_dir, prepared)
+        with _log_to(run_dir.log) if paddle.distributed.get_rank() == 0 else contextlib.nullcontext():
+            return _run(config, run_dir, prepared)
 
 
-def _open_run_dir(config: Config, run_dir: RunDir, checkpoint: Path | None, progress: Progress) -> None:
+def _open_run_dir(config: Config, run_dir: RunDir, prepared: Prepared) -> None:
     """Make the folder, or bring it to the state of the checkpoint it goes on from."""
     run_dir.create()
     kept = dataclasses.replace(config.Global, checkpoints=None, resume=None)
     run_dir.write_config(dataclasses.replace(config, Global=kept).to_yaml())
-    run_dir.write_metrics(progress.rows)
-    if checkpoint is not None:
-        publish_weights(run_dir, progress)
+    run_dir.write_metrics(prepared.progress.rows)
+    if prepared.checkpoint is not None:
+        run_dir.adopt(prepared.checkpoint, prepared.progress.best_epoch)
+        publish_weights(run_dir, prepared.progress)
 
 
 @contextlib.contextmanager
@@ -92,22 +71,23 @@ def _log_to(path: Path):
         handler.close()
 
 
-def _run(
-    config: Config,
-    run_dir: RunDir,
-    facts: dict[str, Any],
-    loaders: parts.Loaders,
-    model: paddle.Model,
-    progress: Progress,
-) -> dict[str, Any]:
+def _run(config: Config, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
+    progress, loaders = prepared.progress, prepared.loaders
+    facts = describe_run(config, prepared)
+    if prepared.checkpoint is not None:
+        done = f"{progress.epoch} of {config.Global.epochs} epochs"
+        logger.info("resumed from %s after %s", prepared.checkpoint, done)
+    elif config.Global.pretrained_model:
+        logger.info("weights from %s", config.Global.pretrained_model)
+
     dashboard = None
     if config.Global.use_visualdl and paddle.distributed.get_rank() == 0:
-        dashboard = Dashboard(run_dir.vdl)
         logger.info("dashboard: visualdl --logdir %s", run_dir.vdl)
+        dashboard = Dashboard(run_dir.vdl, progress.rows)
         dashboard.add_config(flatten(config.to_dict()))
     try:
-        _fit(config, run_dir, loaders, model, progress, dashboard)
-        result = conclude(config, facts, loaders, model, progress)
+        _fit(config, run_dir, loaders, prepared.model, progress, dashboard)
+        result = conclude(facts, loaders, prepared.model, progress)
         if dashboard is not None:
             dashboard.add_hparams(hparams(config), final_metrics(result), progress.epoch)
     finally:

@@ -78,7 +78,7 @@ def replace_batch(folder, name="data_batch_2", **changes):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda f: (f / "test_batch").unlink(), "lacks test_batch: it is not the CIFAR-10 python version"),
+        (lambda f: (f / "test_batch").unlink(), "lacks test_batch: it is damaged or not the CIFAR-10 python version"),
         (lambda f: (f / "data_batch_2").write_bytes(b"\x80\x04junk"), "data_batch_2 is damaged"),
         (lambda f: (f / "data_batch_2").write_bytes(pickle.dumps([1])), "data_batch_2 has no images"),
         (lambda f: replace_batch(f, data=None), "data_batch_2 has no images as uint8"),

@@ -13,7 +13,7 @@ from visualdl import LogReader
 from ppcls_lite import config as configs
 from ppcls_lite.data import load_dataset
 from ppcls_lite.engine import callbacks, parts
-from ppcls_lite.engine.dashboard import RECORDS, drop_partial_record
+from ppcls_lite.engine.dashboard import RECORDS, rewind
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.score import score
 from ppcls_lite.engine.train import train
@@ -275,7 +275,7 @@ def test_training_starts_from_pretrained_weights(tiny, finished):
     tiny_rate = {"name": "Constant", "learning_rate": 1e-12, "warmup_epochs": 0.0}
     settings = {"Global.pretrained_model": str(folder), "Global.epochs": 1, "Optimizer.lr": tiny_rate}
     train(tiny(**settings))
-    best, tuned = (paddle.load(str(p / "last.pdparams")) for p in (folder, Path(tiny().Global.output_dir)))
+    tuned = paddle.load(str(Path(tiny().Global.output_dir) / "last.pdparams"))
     best = paddle.load(str(folder / "best.pdparams"))
     np.testing.assert_allclose(tuned["fc.weight"], best["fc.weight"], atol=1e-6)
 
@@ -286,13 +286,78 @@ def test_a_failing_dashboard_does_not_end_the_run(tiny, monkeypatch, caplog):
     assert "VisualDL failed" in caplog.text
 
 
-def test_records_behind_a_half_written_one_can_be_read(finished, tmp_path):
-    records = tmp_path / RECORDS
-    shutil.copyfile(finished[0] / "vdl" / RECORDS, records)
-    whole = records.read_bytes()
-    records.write_bytes(whole + whole[:30])
-    drop_partial_record(records)
-    assert records.read_bytes() == whole
+def test_rewinding_records_cuts_later_epochs_and_half_a_record(finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0] / "vdl", folder / "vdl")
+    records = folder / "vdl" / RECORDS
+    records.write_bytes(records.read_bytes() + records.read_bytes()[:30])
+    rewind(records, 3)
+    assert [step for step, _ in scalars(folder, "loss/train")] == [1, 2, 3]
+
+
+def test_a_resumed_run_s_curves_have_each_epoch_once(tiny, tmp_path, monkeypatch):
+    settings = {"Global.save_interval": 2, "Global.epochs": 4}
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, epoch=4, step=1)  # epoch 3 is on the dashboard and in no checkpoint
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny(**settings))
+    train(tiny(**settings, **{"Global.resume": "auto"}))
+    assert [step for step, _ in scalars(tmp_path / "run", "loss/train")] == [1, 2, 3, 4]
+
+
+def test_a_run_resumed_elsewhere_has_the_best_weights_and_all_curves(tiny, tmp_path, monkeypatch):
+    settings = {"DataLoader.val_fraction": 0.1}
+    whole = train(tiny("whole", **settings))
+    checkpoint = tmp_path / "whole" / "checkpoints" / "epoch_0002"
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, epoch=3, step=1)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny("elsewhere", **settings, **{"Global.checkpoints": str(checkpoint)}))
+    resumed = train(tiny("elsewhere", **settings, **{"Global.resume": "auto"}))
+    assert resumed["best_val_top1"] == whole["best_val_top1"] and resumed["test_loss"] == whole["test_loss"]
+    for name in ("best.pdparams", "last.pdparams"):
+        assert (tmp_path / "elsewhere" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert [step for step, _ in scalars(tmp_path / "elsewhere", "loss/train")] == [1, 2, 3]
+
+
+def test_checkpoints_in_the_run_s_own_folder_are_refused(tiny, tmp_path):
+    train(tiny(**{"Global.epochs": 2}))
+    with pytest.raises(UserError, match="is not empty"):
+        train(tiny(**{"Global.checkpoints": str(tmp_path / "run")}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda c: (c / "model.pdopt").unlink(), "model.pdopt cannot be read"),
+        (lambda c: (c / "model.pdopt").write_bytes(b"junk"), "model.pdopt is damaged"),
+        (lambda c: (c / "model.pdparams").write_bytes(b"junk"), "model.pdparams is damaged"),
+        (lambda c: (c / "state.json").write_text("{}"), "state.json is damaged"),
+        (lambda c: (c / "state.json").write_text('{"epoch": "2"}'), "state.json is damaged"),
+    ],
+)
+def test_damaged_checkpoints_are_named_and_left_alone(tiny, tmp_path, spoil, message):
+    train(tiny("source", **{"Global.epochs": 2}))
+    checkpoint = tmp_path / "source" / "checkpoints" / "epoch_0002"
+    spoil(checkpoint)
+    with pytest.raises(UserError, match=message):
+        train(tiny("next", **{"Global.checkpoints": str(checkpoint)}))
+    assert not (tmp_path / "next").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"Optimizer.name": "Adam"}, "model.pdopt does not fit Optimizer.name Adam"),
+        ({"Optimizer.lr": {"name": "Constant"}}, "model.pdopt does not fit Optimizer.name Momentum and its schedule"),
+        ({"Global.epochs": 2, "Optimizer.lr.warmup_epochs": 0}, "is past Global.epochs 2"),
+        ({"Arch.scale": 0.25}, "of another shape"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(tiny, tmp_path, settings, message):
+    train(tiny("source"))
+    with pytest.raises(UserError, match=message):
+        train(tiny("next", **{"Global.checkpoints": str(tmp_path / "source"), **settings}))
 
 
 def test_the_input_is_resized_on_the_device_and_names_stay(tiny):
