@@ -26,13 +26,11 @@ python="${PYTHON:-python3}"
   fail "'$python' is not a Python of 3.10 to 3.13; name one with PYTHON=..."
 venv=".venv${version:+-$version}"
 
-# The driver's CUDA version, e.g. 12.6, where a GPU answers.
-cuda=""
-if command -v nvidia-smi >/dev/null 2>&1; then
-  cuda="$(nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\.[0-9]*\).*/\1/p' | head -n 1)" || cuda=""
-fi
-if [ -n "$cuda" ]; then
-  build=gpu why="nvidia-smi answers, its driver runs CUDA $cuda"
+# Where a GPU answers, and which CUDA its driver runs (e.g. 12.6; empty where the header does not say).
+cuda="" gpus=""
+if command -v nvidia-smi >/dev/null 2>&1 && gpus="$(nvidia-smi --list-gpus 2>/dev/null)" && [[ "$gpus" == *GPU* ]]; then
+  cuda="$(nvidia-smi 2>/dev/null | sed -n 's/.*CUDA[A-Za-z ]* Version: *\([0-9][0-9]*\.[0-9][0-9]*\).*/\1/p' | head -n 1)" || cuda=""
+  build=gpu why="nvidia-smi answers, its driver runs CUDA ${cuda:-of unknown version}"
 else
   build=cpu why="nvidia-smi does not answer here"
 fi
@@ -42,14 +40,22 @@ wanted="$(echo "$build $cuda $version"; cat requirements*.txt)"
 # With --dev the stamp says so; an environment with the development tools also serves without them.
 for done_as in "$wanted" "$wanted"$'\n'dev; do
   [ -n "$dev" ] && [ "$done_as" = "$wanted" ] && continue
-  if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$done_as" ]; then
+  if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$done_as" ] && "$venv/bin/python" -c "" 2>/dev/null; then
     say "$venv is up to date ($build build: $why)"
     exit 0
   fi
 done
 
 say "$build build of Paddle in $venv: $why (a minute or two)"
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+  "$python" -m venv --clear "$venv" || fail "'$python' cannot make virtual environments; install its venv package"
+fi
+# One build of Paddle at a time: both unpack into the same folder.
+uninstall() { "$venv/bin/python" -m pip uninstall -qq -y "$@" 2>/dev/null || true; }
+other=$([ "$build" = gpu ] && echo paddlepaddle || echo paddlepaddle-gpu)
+if "$venv/bin/python" -m pip show -qq "$other" 2>/dev/null; then
+  uninstall paddlepaddle paddlepaddle-gpu
+fi
 rm -f "$stamp"
 
 install() { "$venv/bin/python" -m pip install -qq --disable-pip-version-check "$@"; }
@@ -64,9 +70,10 @@ else
   # Paddle's own indexes, the newest that the driver runs first; the ordinary index ends at 2.6.2 (CUDA 11.8).
   installed=""
   for index in 13.0 12.9 12.6 11.8; do
-    [ "$(printf '%s\n%s\n' "$index" "$cuda" | sort -V | head -n 1)" = "$index" ] || continue
+    [ -n "$cuda" ] && [ "$(printf '%s\n%s\n' "$index" "$cuda" | sort -V | head -n 1)" = "$index" ] || continue
     url="https://www.paddlepaddle.org.cn/packages/stable/cu${index/./}/"
     say "trying $url"
+    uninstall paddlepaddle-gpu
     if install "paddlepaddle-gpu${pin:->=2.6.2,<3.4}" --index-url "$url" --no-deps &&
        install "paddlepaddle-gpu${pin:->=2.6.2,<3.4}" --extra-index-url "$url" "${requirements[@]}"; then
       installed="from $url"; break
@@ -84,9 +91,15 @@ fi
 import zlib  # before paddle 2.6, see ppcls_lite/__init__.py
 import paddle
 seen = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
-print(f"setup: paddle {paddle.__version__}, {seen} GPU(s) usable")
-if paddle.is_compiled_with_cuda() and not seen:
-    print("setup: the GPU build sees no GPU it can use; training will run on the CPU")
+print(f"setup: paddle {paddle.__version__}, {seen} GPU(s) seen")
+if paddle.is_compiled_with_cuda():
+    try:
+        paddle.set_device("gpu")
+        paddle.nn.Conv2D(3, 8, 3)(paddle.rand([1, 3, 8, 8])).numpy()
+        print("setup: a convolution ran on the GPU")
+    except Exception as error:
+        print(f"setup: this build cannot compute on the GPU here ({str(error).strip().splitlines()[-1]});")
+        print("setup: set Global.device=cpu, or install a build for this GPU from Paddle's own index")
 PY
 { echo "$wanted"; [ -n "$dev" ] && echo dev; } > "$stamp" || true
 say "done; activate with: source $venv/bin/activate"

@@ -57,7 +57,7 @@ def make_plan(config: Config) -> str:
         total += score_seconds * len(loaders.test.split) / len(loaders.val.split)
     free = usable_memory()
     lines = [
-        f"run       {run.name} -> {run.output_dir}"
+        f"run       {run.name} -> {run_dir.path}"
         + (f", resumed from {prepared.checkpoint}" if prepared.checkpoint else ""),
         f"device    {describe_device()}",
         f"network   {config.Arch['name']} {config.arch_options}",

@@ -48,7 +48,7 @@ def test_eval_scores_a_run_folder_s_config_to_the_result_s_figure(trained):
     result = json.loads((folder / "result.json").read_text())
     done = call("tools/eval.py", "-c", folder / "config.yaml", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout[done.stdout.index("{") :])["test"]["top1"] == result["test_top1"]
+    assert json.loads(done.stdout)["test"]["top1"] == result["test_top1"]
 
 
 def test_summary_prints_the_totals_and_the_same_as_json():
@@ -84,7 +84,7 @@ def test_benchmark_puts_models_side_by_side():
         "--json",
     ]
     done = call("tools/benchmark.py", "train-step", *arguments)
-    rows = json.loads(done.stdout[done.stdout.index("{") :])["rows"]
+    rows = json.loads(done.stdout)["rows"]
     octave = ["oct_resnet20", "oct_resnet20, nn.Upsample", "oct_resnet20, broadcast"]
     assert [row["model"] for row in rows] == ["resnet20", *octave]
     assert rows[0]["ratio"] == 1.0 and all(row["fastest"] <= row["seconds"] <= row["slowest"] for row in rows)

@@ -1,0 +1,32 @@
+"""Parameters and multiply-adds of every configuration, against a golden file."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ppcls_lite import config as configs
+from ppcls_lite.engine.parts import build_network, input_size
+from ppcls_lite.measure.complexity import count_macs, count_params
+
+ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = json.loads((Path(__file__).parent / "golden_configs.json").read_text())
+NAMES = sorted(
+    str(path.relative_to(ROOT / "configs")) for path in (ROOT / "configs").rglob("*.yaml") if path.name[0] != "_"
+)
+
+
+def measure(name):
+    """What the golden file says of a configuration, measured."""
+    config = configs.load(ROOT / "configs" / name)
+    network, size = build_network(config), input_size(config)
+    return {"params": count_params(network), "macs": count_macs(network, size), "size": size}
+
+
+def test_the_golden_file_lists_the_configurations():
+    assert sorted(GOLDEN) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_params_and_macs_of_a_configuration_equal_the_golden_file(name):
+    assert measure(name) == GOLDEN[name]
