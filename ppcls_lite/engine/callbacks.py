@@ -170,7 +170,7 @@ def describe_row(row: dict[str, Any], progress: Progress, epochs: int) -> str:
     for part in ("train", "val", "test"):
         if f"{part}_loss" in row:
             parts.append(f"{part} loss {row[f'{part}_loss']:.4f} top1 {row[f'{part}_top1']:.4f}")
-    parts.append(f"{row['images_per_sec']:.0f} images/s")
+    parts.append(f"{row['images_per_sec']:.3g} images/s")
     left = (epochs - progress.epoch) * progress.wall_s / progress.epoch
     if progress.epoch < epochs:
         parts.append(f"{describe_seconds(left)} left")

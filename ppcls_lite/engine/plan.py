@@ -67,7 +67,7 @@ def make_plan(config: Config) -> str:
         + f", {len(loaders.test.split):,} test",
         f"schedule  {len(todo)} epochs of {steps} steps of {data.batch_size} images; "
         f"{config.Optimizer.name}, {config.Optimizer.lr.name} {config.Optimizer.lr.learning_rate:g}",
-        f"step      {step_seconds:.2f} s, {data.batch_size / step_seconds:.0f} images/s ({how})",
+        f"step      {step_seconds:.2f} s, {data.batch_size / step_seconds:.3g} images/s ({how})",
         f"scoring   {score_seconds:.0f} s, {scorings} times",
         f"time      about {describe_seconds(total)}",
         f"memory    about {_gib(memory)}, and {_gib(free)} can be had",
