@@ -1,10 +1,11 @@
-"""A run of a few seconds on the digits."""
+"""Runs of a few seconds on the digits."""
 
 from collections.abc import Callable
 
 import pytest
 
 from ppcls_lite import config as configs
+from ppcls_lite.engine.train import train
 
 
 @pytest.fixture
@@ -31,3 +32,16 @@ def tiny(tmp_path) -> Callable[..., configs.Config]:
         return configs.build(raw, "tiny")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A finished run with a validation part: (its folder, its result)."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    raw = {
+        "Arch": {"name": "oct_mobilenet", "scale": 0.125, "stem": "cifar"},
+        "Global": {"device": "cpu", "epochs": 4, "output_dir": str(folder), "name": "finished"},
+        "DataLoader": {"train_subset": 64, "batch_size": 16, "val_fraction": 0.1},
+        "Optimizer": {"name": "Momentum", "lr": {"learning_rate": 0.05}},
+    }
+    return folder, train(configs.build(raw, "x"))
