@@ -123,6 +123,8 @@ def _factory_options(factory: ast.FunctionDef, classes: dict[str, ast.ClassDef])
     """A factory's own keywords, and for ``**options`` those of the class it returns that it does not set itself."""
     found = _keywords(factory.args)
     if factory.args.kwarg is not None:
+        if getattr(factory.returns, "id", None) not in classes:
+            raise TypeError(f"{factory.name}(**options) must say which class of its own file it returns")
         methods = [node for node in classes[factory.returns.id].body if isinstance(node, ast.FunctionDef)]
         init = next(method for method in methods if method.name == "__init__")
         call = next(n.value for n in factory.body if isinstance(n, ast.Return))
