@@ -13,8 +13,8 @@ from ppcls_lite.errors import UserError
 from ppcls_lite.weights import load_pretrained, read_state
 
 
-def save_checkpoint(model: paddle.Model, run_dir: RunDir, progress: Progress) -> Path:
-    """Write checkpoints/epoch_NNNN as a whole, point last and best.pdparams at it, and delete what is superseded."""
+def save_checkpoint(model: paddle.Model, run_dir: RunDir, progress: Progress) -> None:
+    """Write checkpoints/epoch_NNNN whole, copy its weights to last and best.pdparams, delete what is superseded."""
     folder = run_dir.checkpoint(progress.epoch)
     if folder.exists():
         shutil.rmtree(folder)
@@ -24,7 +24,6 @@ def save_checkpoint(model: paddle.Model, run_dir: RunDir, progress: Progress) ->
         write_progress(temporary, progress)
     publish_weights(run_dir, progress)
     run_dir.prune(progress.best_epoch)
-    return folder
 
 
 def publish_weights(run_dir: RunDir, progress: Progress) -> None:

@@ -35,7 +35,8 @@ class Dashboard:
         self._alive = True
         records = folder / RECORDS
         if records.exists():
-            rewind(records, rows[-1]["epoch"] if rows else 0)
+            # The writer opens behind what is cut here; a failure counts as the dashboard's, like any other.
+            self._guard(lambda: rewind(records, rows[-1]["epoch"] if rows else 0))
         else:
             for row in rows:
                 self.add_row(row)
@@ -70,12 +71,18 @@ class Dashboard:
         self._writer = None
 
     def _attempt(self, write: Callable[[Any], None]) -> None:
-        if not self._alive:
-            return
-        try:
+        def open_and_write():
             if self._writer is None:
                 self._writer = _open(self.folder)
             write(self._writer)
+
+        self._guard(open_and_write)
+
+    def _guard(self, action: Callable[[], None]) -> None:
+        if not self._alive:
+            return
+        try:
+            action()
         except Exception as error:  # a failing dashboard must not end a night's training
             self._alive = False
             logger.warning("VisualDL failed (%s); the run goes on without it", error)
