@@ -32,16 +32,13 @@ def config_parser(doc: str, required: bool = True) -> argparse.ArgumentParser:
     """:func:`parser` with ``-c CONFIG`` and ``-o KEY=VALUE ...``."""
     result = parser(doc)
     result.add_argument("-c", "--config", required=required, metavar="CONFIG", help="YAML file, see configs/")
-    result.add_argument(
-        "-o",
-        "--override",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="settings that replace the file's, such as Global.epochs=5 DataLoader.batch_size=64",
-    )
+    add_overrides(result, "settings that replace the file's, such as Global.epochs=5 DataLoader.batch_size=64")
     return result
+
+
+def add_overrides(to: argparse.ArgumentParser, purpose: str) -> None:
+    """Give a parser ``-o KEY=VALUE ...``."""
+    to.add_argument("-o", "--override", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=purpose)
 
 
 def load_config(args: argparse.Namespace) -> configs.Config:
@@ -77,12 +74,14 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(1 if error.errno in _DEVICE_FAILED else 2)
 
 
-def import_paddle() -> None:
+def import_paddle(computes: bool = True) -> None:
     """Import paddle with as many threads as this process may use, unless OMP_NUM_THREADS says otherwise.
 
-    Paddle reads OMP_NUM_THREADS when it is imported and takes one thread without it.
+    Paddle reads OMP_NUM_THREADS when it is imported and takes one thread without it. A process that ``computes``
+    nothing leaves it as it is, for those that it starts.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    if computes:
+        os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
     # Threads that wait spin for 1 ms, not 200: where others use the cores, too, a step took twelve times as long.
     os.environ.setdefault("KMP_BLOCKTIME", "1")
     # Paddle warns of more than one thread whatever the machine, and of a missing ccache.
@@ -93,8 +92,9 @@ def import_paddle() -> None:
     with contextlib.redirect_stderr(io.StringIO()):
         import paddle  # noqa: F401
     # Paddle's own handler would end the process on the spot.
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, exit_on_signal)
 
 
-def _terminate(_signal, _frame) -> None:
-    raise SystemExit(128 + signal.SIGTERM)
+def exit_on_signal(number, _frame) -> None:
+    """A signal handler that ends the program the way an error does, so that it can tidy up."""
+    raise SystemExit(128 + number)

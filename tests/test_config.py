@@ -12,7 +12,7 @@ from ppcls_lite import config_files
 from ppcls_lite.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
-ALL_CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.yaml") if not p.name.startswith("_"))
+ALL_CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.yaml") if p.name[0] != "_" and p.parent.name != "ablations")
 
 
 def write(path, text):

@@ -8,12 +8,11 @@ import pytest
 from ppcls_lite import config as configs
 from ppcls_lite.engine.parts import build_network, input_size
 from ppcls_lite.measure.complexity import count_macs, count_params
+from tests.test_config import ALL_CONFIGS
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = json.loads((Path(__file__).parent / "golden_configs.json").read_text())
-NAMES = sorted(
-    str(path.relative_to(ROOT / "configs")) for path in (ROOT / "configs").rglob("*.yaml") if path.name[0] != "_"
-)
+NAMES = sorted(str(path.relative_to(ROOT / "configs")) for path in ALL_CONFIGS)
 
 
 def measure(name):

@@ -2,10 +2,14 @@
 
 python tools/summary.py -c configs/octresnet50.yaml
 python tools/summary.py -c configs/octresnet50.yaml --json
+python tools/summary.py -c configs/octresnet50.yaml --graph output/octresnet50/vdl
 python tools/summary.py --list
+
+--graph writes the network's graph for VisualDL's graph page.
 """
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +24,7 @@ from ppcls_lite.errors import UserError
 def main() -> None:
     parser = cli.config_parser(__doc__, required=False)
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument("--graph", metavar="FOLDER", help="write the graph for VisualDL into FOLDER")
     parser.add_argument("--list", action="store_true", help="print the models and their options")
     args = parser.parse_args()
     if args.list:
@@ -29,6 +34,9 @@ def main() -> None:
     if not args.config:
         raise UserError("give a configuration with -c CONFIG, or --list for the models")
     config = cli.load_config(args)
+    if args.graph:
+        write_graph(config, Path(args.graph))
+        return
     cli.import_paddle()
     from ppcls_lite.data import DATASETS
     from ppcls_lite.engine.parts import build_network, input_size
@@ -47,6 +55,15 @@ def main() -> None:
         shape = "x".join(map(str, layer.output_shape[1:]))
         print(f"{layer.name:<{width}}  {layer.kind:<12} {shape:<20} {layer.params:>12,} {layer.macs:>16,}")
     print(f"{config.Arch['name']} at {size} px: {total['params']:,} parameters, {total['macs']:,} multiply-adds")
+
+
+def write_graph(config, folder: Path) -> None:
+    # VisualDL reads the program format of Paddle 2, which Paddle 3 writes only in a process that began with this.
+    os.environ.update(FLAGS_enable_pir_api="0")
+    cli.import_paddle()
+    from ppcls_lite.engine import graph
+
+    print(f"wrote {graph.write_graph(config, folder)}")
 
 
 if __name__ == "__main__":

@@ -70,22 +70,29 @@ def find(root: str | Path | None = None) -> Path:
     Raises:
         UserError: ``root`` is given and holds neither, or nothing was found and the download failed.
     """
-    if root:
-        found = _look_in(Path(root).expanduser())
-        if found is None:
-            raise UserError(f"DataLoader.root {root} holds neither {ARCHIVE} nor the folder {FOLDER}")
-        return found
-    from paddle.dataset.common import DATA_HOME
+    found = locate(root)
+    if found is None and root:
+        raise UserError(f"DataLoader.root {root} holds neither {ARCHIVE} nor the folder {FOLDER}")
+    return found or _download(_cache())
 
-    cache = Path(DATA_HOME) / "cifar"
+
+def locate(root: str | Path | None = None) -> Path | None:
+    """Where CIFAR-10 is on this machine: in ``root`` or, without it, in PPCLS_DATA or Paddle's cache; None: nowhere."""
+    if root:
+        return _look_in(Path(root).expanduser())
     data_dir = os.environ.get("PPCLS_DATA")
-    for place in filter(None, (data_dir, cache)):
-        found = _look_in(Path(place).expanduser())
+    if data_dir:
+        found = _look_in(Path(data_dir).expanduser())
         if found is not None:
             return found
-        if place == data_dir:
-            logger.info("PPCLS_DATA %s holds no CIFAR-10; looking in %s", data_dir, cache)
-    return _download(cache)
+        logger.info("PPCLS_DATA %s holds no CIFAR-10; looking in %s", data_dir, _cache())
+    return _look_in(_cache())
+
+
+def _cache() -> Path:
+    from paddle.dataset.common import DATA_HOME
+
+    return Path(DATA_HOME) / "cifar"
 
 
 def _look_in(place: Path) -> Path | None:

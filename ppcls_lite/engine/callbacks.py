@@ -8,6 +8,7 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import paddle
@@ -20,6 +21,7 @@ from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.run_dir import Progress, RunDir
 from ppcls_lite.engine.seeding import seed_everything
 from ppcls_lite.errors import TrainingError
+from ppcls_lite.text import describe_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +101,10 @@ class ProgressBar(paddle.callbacks.Callback):
 
 
 class Evaluator(paddle.callbacks.Callback):
-    """Scores the network every ``interval`` epochs and after the last, on validation images where there are any."""
+    """Scores the network every ``interval`` epochs and after the last, on validation images where there are any.
+
+    With the scores, the dashboard gets histograms of the weights, and in the end the confusion matrix.
+    """
 
     def __init__(
         self,
@@ -108,10 +113,12 @@ class Evaluator(paddle.callbacks.Callback):
         interval: int,
         epochs: int,
         progress: Progress,
+        dashboard: Dashboard | None,
+        classes: Sequence[str],
     ):
         super().__init__()
         self.part, self.loader, self.interval, self.epochs = part, loader, interval, epochs
-        self.progress = progress
+        self.progress, self.dashboard, self.classes = progress, dashboard, classes
 
     def on_epoch_end(self, epoch, logs=None):
         number = self.progress.row["epoch"]
@@ -129,6 +136,10 @@ class Evaluator(paddle.callbacks.Callback):
         # The test images choose nothing: without a validation part there is no best.
         if self.part == "val" and (self.progress.best_val_top1 is None or scores.top1 > self.progress.best_val_top1):
             self.progress.best_val_top1, self.progress.best_epoch = scores.top1, number
+        if self.dashboard is not None:
+            self.dashboard.add_weights(self.model.network, number)
+            if number == self.epochs:
+                self.dashboard.add_confusion(self.part, scores.confusion, self.classes, number)
 
 
 class EpochEnd(paddle.callbacks.Callback):
@@ -175,10 +186,3 @@ def describe_row(row: dict[str, Any], progress: Progress, epochs: int) -> str:
     if progress.epoch < epochs:
         parts.append(f"{describe_seconds(left)} left")
     return " | ".join(parts)
-
-
-def describe_seconds(seconds: float) -> str:
-    """``"40 s"``, ``"12 min"``, ``"3.4 h"``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -4,33 +4,45 @@ import contextlib
 import io
 import logging
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import paddle
+
+from ppcls_lite.engine import pictures
 
 logger = logging.getLogger(__name__)
 
 RECORDS = "vdlrecords.train.log"
 
-# A row's columns and their tags: two curves that share what stands before the slash share a page section.
+# A row's columns and their tags: what stands before the slash is a section of the page, and the first by the alphabet
+# is the one that opens.
 TAGS = {
+    "train_top1": "accuracy/top1_train",
+    "val_top1": "accuracy/top1_val",
+    "test_top1": "accuracy/top1_test",
     "train_loss": "loss/train",
     "val_loss": "loss/val",
     "test_loss": "loss/test",
-    "train_top1": "top1/train",
-    "val_top1": "top1/val",
-    "test_top1": "top1/test",
     "lr": "schedule/lr",
     "images_per_sec": "speed/images_per_sec",
 }
 
 
 class Dashboard:
-    """Writes a run's curves by epoch, its configuration as text, and its final hparams with metrics."""
+    """Writes a run's curves, weights and pictures by epoch, its configuration as text, and its hparams with metrics."""
 
-    def __init__(self, folder: Path, rows: list[dict[str, Any]]):
-        """Open the records in ``folder``; ``rows`` are the epochs that a resumed run has behind it."""
-        self.folder = folder
+    def __init__(self, folder: Path, rows: list[dict[str, Any]], name: str):
+        """Open the records in ``folder``.
+
+        Args:
+            folder: for this run alone.
+            rows: the epochs that a resumed run has behind it.
+            name: what the pages call the run.
+        """
+        self.folder, self.name = folder, name
         self._writer = None
         self._alive = True
         records = folder / RECORDS
@@ -53,6 +65,24 @@ class Dashboard:
         text = "  ".join(f"{key}={value}" for key, value in settings.items())
         self._attempt(lambda w: w.add_text("config", text, 0))
 
+    def add_training_images(self, images: np.ndarray) -> None:
+        """Add a grid of images, float [N, C, H, W] in [0, 1], as ``images/training``."""
+        self._attempt(lambda w: w.add_image("images/training", pictures.tile(images), 0))
+
+    def add_confusion(self, part: str, counts: np.ndarray, classes: Sequence[str], epoch: int) -> None:
+        """Add a confusion matrix, true classes by predicted ones, as the picture ``confusion/PART``."""
+        self._attempt(lambda w: w.add_figure(f"confusion/{part}", pictures.draw_confusion(counts, classes), epoch))
+
+    def add_weights(self, network: paddle.nn.Layer, epoch: int) -> None:
+        """Add a histogram of every convolution's and fully connected layer's weights."""
+
+        def write(writer):
+            for name, parameter in network.named_parameters():
+                if parameter.ndim > 1:
+                    writer.add_histogram(f"weights/{name}", parameter.numpy(), epoch, buckets=40)
+
+        self._attempt(write)
+
     def add_hparams(self, hparams: dict[str, Any], metrics: dict[str, float], step: int) -> None:
         """Add hyperparameters with final metrics; lists and truth values become text, which VisualDL takes."""
         plain = {k: v if type(v) in (int, float, str) else str(v) for k, v in hparams.items() if v is not None}
@@ -73,7 +103,7 @@ class Dashboard:
     def _attempt(self, write: Callable[[Any], None]) -> None:
         def open_and_write():
             if self._writer is None:
-                self._writer = _open(self.folder)
+                self._writer = _open(self.folder, self.name)
             write(self._writer)
 
         self._guard(open_and_write)
@@ -88,11 +118,11 @@ class Dashboard:
             logger.warning("VisualDL failed (%s); the run goes on without it", error)
 
 
-def _open(folder: Path):
+def _open(folder: Path, name: str):
     from visualdl import LogWriter  # imports pandas and more
 
     with contextlib.redirect_stdout(io.StringIO()):  # it announces that it will append
-        return LogWriter(logdir=str(folder), file_name=RECORDS)
+        return LogWriter(logdir=str(folder), file_name=RECORDS, display_name=name)
 
 
 def rewind(records: Path, epoch: int) -> None:
@@ -109,7 +139,8 @@ def rewind(records: Path, epoch: int) -> None:
             if end + 8 + length > size:
                 break
             record = record_pb2.Record.FromString(file.read(length))
-            if any(value.id > epoch for value in record.values if value.WhichOneof("one_value") == "value"):
+            # The settings with the final metrics come last, and always carry 1.
+            if any(value.id > epoch or value.WhichOneof("one_value") == "hparam" for value in record.values):
                 break
             end += 8 + length
         file.truncate(end)

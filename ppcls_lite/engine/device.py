@@ -22,7 +22,7 @@ def select_device(setting: str) -> str:
     Raises:
         UserError: gpu is asked for and cannot be had.
     """
-    missing = _why_no_gpu()
+    missing = why_no_gpu()
     if setting == "gpu" and missing:
         raise UserError(f"Global.device is gpu, but {missing}; mend that (scripts/setup.sh), or set Global.device=cpu")
     device = "cpu" if setting == "cpu" or missing else "gpu"
@@ -32,12 +32,19 @@ def select_device(setting: str) -> str:
     return device
 
 
-def _why_no_gpu() -> str:
+def why_no_gpu() -> str:
+    """Why paddle can use no GPU here; nothing where it can."""
     if not paddle.is_compiled_with_cuda():
         return "this is the CPU build of paddle"
     if paddle.device.cuda.device_count() == 0:
         return "paddle sees no GPU that it can use"
     return ""
+
+
+def gpu_ids() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES calls the GPUs that paddle sees."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",") if visible else [str(i) for i in range(paddle.device.cuda.device_count())]
 
 
 def on_gpu() -> bool:

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 
+import numpy as np
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
@@ -44,13 +45,11 @@ def resize_input(network: nn.Layer, size: int) -> None:
     A hook and not a layer around the network, so that parameters keep their names.
     """
 
-    def resize(_network, inputs):
-        (x,) = inputs
-        if tuple(x.shape[2:]) != (size, size):
-            x = F.interpolate(x, size=[size, size], mode="bilinear")
-        return (x,)
+    network.register_forward_pre_hook(lambda _network, inputs: (_resize(inputs[0], size),))
 
-    network.register_forward_pre_hook(resize)
+
+def _resize(x: paddle.Tensor, size: int) -> paddle.Tensor:
+    return x if tuple(x.shape[2:]) == (size, size) else F.interpolate(x, size=[size, size], mode="bilinear")
 
 
 def split_dataset(config: Config, dataset: Dataset) -> tuple[Split, Split | None, Split]:
@@ -99,6 +98,15 @@ def build_loaders(config: Config, dataset: Dataset) -> Loaders:
         val and ArrayLoader(val, data.eval_batch_size, **shared),
         ArrayLoader(test, data.eval_batch_size, **shared),
     )
+
+
+def first_batch(config: Config, loader: ArrayLoader) -> np.ndarray:
+    """The first epoch's first images as the network gets them, augmented and resized, but back in [0, 1]."""
+    loader.set_epoch(1)
+    images = next(iter(loader))[0][:64]
+    images = _resize(paddle.to_tensor(images), input_size(config)).numpy()
+    shape = (1, -1, 1, 1)
+    return images * loader.std.reshape(shape) + loader.mean.reshape(shape)
 
 
 def loss_scaling(config: Config) -> dict | None:

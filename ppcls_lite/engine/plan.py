@@ -8,7 +8,6 @@ import paddle
 
 from ppcls_lite.config import Config
 from ppcls_lite.engine import parts
-from ppcls_lite.engine.callbacks import describe_seconds
 from ppcls_lite.engine.device import (
     describe_device,
     on_gpu,
@@ -22,6 +21,7 @@ from ppcls_lite.engine.prepare import prepare
 from ppcls_lite.engine.resume import finished_result
 from ppcls_lite.engine.run_dir import RunDir
 from ppcls_lite.measure.complexity import count_macs, count_params
+from ppcls_lite.text import describe_seconds
 
 logger = logging.getLogger(__name__)
 

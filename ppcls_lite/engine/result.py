@@ -13,7 +13,6 @@ import visualdl
 from ppcls_lite.config import Config
 from ppcls_lite.engine import parts
 from ppcls_lite.engine.device import describe_device
-from ppcls_lite.engine.evaluate import Scores, evaluate
 from ppcls_lite.engine.prepare import Prepared
 from ppcls_lite.engine.run_dir import Progress
 from ppcls_lite.measure.complexity import count_macs, count_params
@@ -33,6 +32,8 @@ def describe_run(config: Config, prepared: Prepared) -> dict[str, Any]:
         "dataset": dataset.info.name,
         "dataset_sha256": dataset.sha256(),
         "dataset_official": dataset.official,
+        "train_images": len(loaders.train.split),
+        "test_images": len(loaders.test.split),
         "params": count_params(network),
         "macs": count_macs(network, size, dataset.info.channels),
         "device": describe_device(),
@@ -62,19 +63,14 @@ def describe_run(config: Config, prepared: Prepared) -> dict[str, Any]:
     return facts
 
 
-def conclude(facts: dict[str, Any], loaders: parts.Loaders, model: paddle.Model, progress: Progress) -> dict[str, Any]:
-    last = progress.rows[-1]
-    if "test_top1" in last:
-        test = Scores(last["test_loss"], last["test_top1"], last["test_top5"], len(loaders.test.split), 0.0)
-    else:
-        test = evaluate(model.network, loaders.test)
+def conclude(facts: dict[str, Any], last: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """What result.json holds, from the facts and the last epoch's row with its test scores."""
     seconds = sum(row["seconds"] for row in progress.rows)
     images = sum(row["images_per_sec"] * row["seconds"] for row in progress.rows)
     outcome = {
         "epochs": progress.epoch,
-        "test_images": len(loaders.test.split),
-        "test_top1": test.top1,
-        "test_loss": test.loss,
+        "test_top1": last["test_top1"],
+        "test_loss": last["test_loss"],
         "val_top1": last.get("val_top1"),
         "best_val_top1": progress.best_val_top1,
         "best_epoch": progress.best_epoch,
@@ -83,15 +79,16 @@ def conclude(facts: dict[str, Any], loaders: parts.Loaders, model: paddle.Model,
     }
     merged = {**facts, **outcome}
     order = (
-        "name arch alpha seed dataset dataset_sha256 dataset_official epochs test_images test_top1 test_loss val_top1 "
-        "best_val_top1 best_epoch params macs images_per_sec wall_s device versions config_sha256 git_commit"
+        "name arch alpha seed dataset dataset_sha256 dataset_official train_images test_images epochs "
+        "test_top1 test_loss val_top1 best_val_top1 best_epoch "
+        "params macs images_per_sec wall_s device versions config_sha256 git_commit"
     )
     return {key: merged[key] for key in order.split()}
 
 
 def final_metrics(result: dict[str, Any]) -> dict[str, float]:
     names = ("test_top1", "test_loss", "images_per_sec", "wall_s")
-    return {f"final/{name}": result[name] for name in names}
+    return {f"outcome/{name}": result[name] for name in names}
 
 
 def hparams(config: Config) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def find_resume_point(config: Config, run_dir: RunDir) -> Path | None:
         return None
     if run.resume is None:
         raise UserError(_in_use(run_dir))
-    _check_same_settings(config, run_dir)
+    check_same_settings(config, run_dir)
     checkpoints = run_dir.list_checkpoints()
     return checkpoints[-1] if checkpoints else None
 
@@ -36,11 +36,16 @@ def finished_result(config: Config, run_dir: RunDir) -> dict[str, Any] | None:
     """
     result = run_dir.result()
     if result is not None:
-        _check_same_settings(config, run_dir)
+        check_same_settings(config, run_dir)
     return result
 
 
-def _check_same_settings(config: Config, run_dir: RunDir) -> None:
+def check_same_settings(config: Config, run_dir: RunDir, elsewhere: str = "another Global.output_dir") -> None:
+    """Refuse a used run folder that another configuration has made.
+
+    Raises:
+        UserError: naming what differs; ``elsewhere`` is what to choose instead.
+    """
     theirs = run_dir.config()
     if theirs is None:
         raise UserError(_in_use(run_dir))
@@ -48,8 +53,7 @@ def _check_same_settings(config: Config, run_dir: RunDir) -> None:
     changed = [f"{key} was {was.get(key)}, is {value}" for key, value in now.items() if was.get(key) != value]
     if changed:
         raise UserError(
-            f"{run_dir.path} was made with other settings ({', '.join(changed)}); "
-            f"restore them, or choose another Global.output_dir"
+            f"{run_dir.path} was made with other settings ({', '.join(changed)}); restore them, or choose {elsewhere}"
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from ppcls_lite.engine.lock import FolderLock
 from ppcls_lite.errors import UserError
 
 MOST_RECENT = 2  # checkpoints kept, the best aside
@@ -50,6 +51,7 @@ class RunDir:
         self.checkpoints = self.path / "checkpoints"
         self.vdl = self.path / "vdl"
         self.log = self.path / "train.log"
+        self.lock = FolderLock(self.path)
 
     def is_used(self) -> bool:
         """Whether anything lies there, beside what a write that was cut short leaves."""
@@ -58,10 +60,10 @@ class RunDir:
         return any(not entry.name.endswith(TEMPORARY) for entry in self.path.iterdir())
 
     def create(self) -> None:
-        """Make the folder.
+        """Make the folder, and lock it.
 
         Raises:
-            UserError: it cannot be made or written to.
+            UserError: it cannot be made or written to, or another process has it.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -69,6 +71,7 @@ class RunDir:
             (self.path / f".probe{TEMPORARY}").unlink()
         except OSError as error:
             raise UserError(f"Global.output_dir {self.path} cannot be written to: {error.strerror}") from None
+        self.lock.acquire()
 
     def result(self) -> dict[str, Any] | None:
         """What result.json holds, or None where the run has not finished."""

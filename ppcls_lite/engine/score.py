@@ -40,5 +40,7 @@ def score(config: Config, weights: str | Path | None = None) -> dict[str, Any]:
     for part in ("val", "test"):
         loader = getattr(loaders, part)
         if loader is not None:
-            results[part] = asdict(evaluate(network, loader))
+            scores = asdict(evaluate(network, loader))
+            del scores["confusion"]
+            results[part] = scores
     return results

@@ -13,10 +13,11 @@ from ppcls_lite.config import Config, flatten
 from ppcls_lite.engine import callbacks, parts
 from ppcls_lite.engine.checkpoint import publish_weights
 from ppcls_lite.engine.dashboard import Dashboard
+from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.prepare import Prepared, prepare
 from ppcls_lite.engine.result import conclude, describe_run, final_metrics, hparams
 from ppcls_lite.engine.resume import finished_result
-from ppcls_lite.engine.run_dir import Progress, RunDir
+from ppcls_lite.engine.run_dir import RunDir
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,16 @@ def train(config: Config) -> dict[str, Any]:
         TrainingError: the loss is no number any more.
     """
     run_dir = RunDir(config.Global.output_dir)
+    writes = paddle.distributed.get_rank() == 0
+    try:
+        if writes and run_dir.path.is_dir():
+            run_dir.lock.acquire()
+        return _train(config, run_dir, writes)
+    finally:
+        run_dir.lock.release()
+
+
+def _train(config: Config, run_dir: RunDir, writes: bool) -> dict[str, Any]:
     if config.Global.resume and (result := finished_result(config, run_dir)):
         logger.info("%s is finished: test top-1 %.4f", run_dir.path, result["test_top1"])
         return result
@@ -40,9 +51,10 @@ def train(config: Config) -> dict[str, Any]:
     with paddle.utils.unique_name.guard():
         prepared = prepare(config, run_dir)
         # Only now is there something to write: a mistake above leaves no folder behind.
-        if paddle.distributed.get_rank() == 0:
-            _open_run_dir(config, run_dir, prepared)
-        with _log_to(run_dir.log) if paddle.distributed.get_rank() == 0 else contextlib.nullcontext():
+        if not writes:
+            return _run(config, run_dir, prepared)
+        _open_run_dir(config, run_dir, prepared)
+        with _log_to(run_dir.log):
             return _run(config, run_dir, prepared)
 
 
@@ -83,11 +95,19 @@ def _run(config: Config, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
     dashboard = None
     if config.Global.use_visualdl and paddle.distributed.get_rank() == 0:
         logger.info("dashboard: visualdl --logdir %s", run_dir.vdl)
-        dashboard = Dashboard(run_dir.vdl, progress.rows)
-        dashboard.add_config(flatten(config.to_dict()))
+        dashboard = Dashboard(run_dir.vdl, progress.rows, f"{config.Global.name} seed {config.Global.seed}")
+        if progress.epoch == 0:
+            dashboard.add_config(flatten(config.to_dict()))
+            dashboard.add_training_images(parts.first_batch(config, loaders.train))
     try:
-        _fit(config, run_dir, loaders, prepared.model, progress, dashboard)
-        result = conclude(facts, loaders, prepared.model, progress)
+        _fit(config, run_dir, prepared, dashboard)
+        last = progress.rows[-1]
+        if "test_top1" not in last:  # validation images were scored along the way
+            scores = evaluate(prepared.model.network, loaders.test)
+            last = {**last, "test_loss": scores.loss, "test_top1": scores.top1}
+            if dashboard is not None:
+                dashboard.add_confusion("test", scores.confusion, prepared.dataset.info.classes, progress.epoch)
+        result = conclude(facts, last, progress)
         if dashboard is not None:
             dashboard.add_hparams(hparams(config), final_metrics(result), progress.epoch)
     finally:
@@ -99,21 +119,15 @@ def _run(config: Config, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
     return result
 
 
-def _fit(
-    config: Config,
-    run_dir: RunDir,
-    loaders: parts.Loaders,
-    model: paddle.Model,
-    progress: Progress,
-    dashboard: Dashboard | None,
-) -> None:
+def _fit(config: Config, run_dir: RunDir, prepared: Prepared, dashboard: Dashboard | None) -> None:
+    progress, loaders, classes = prepared.progress, prepared.loaders, prepared.dataset.info.classes
     run, steps = config.Global, len(loaders.train)
     if progress.epoch >= run.epochs:
         return
     part, scored = ("val", loaders.val) if loaders.val is not None else ("test", loaders.test)
     try:
         with logging_redirect_tqdm([logging.getLogger("ppcls_lite")]):  # log lines stand above the progress bar
-            model.fit(
+            prepared.model.fit(
                 loaders.train,
                 epochs=run.epochs - progress.epoch,
                 verbose=0,
@@ -121,7 +135,7 @@ def _fit(
                     callbacks.EpochStart(loaders.train, run.seed, progress),
                     callbacks.TrainMeter(progress),
                     callbacks.ProgressBar(progress, run.epochs, steps),
-                    callbacks.Evaluator(part, scored, run.eval_interval, run.epochs, progress),
+                    callbacks.Evaluator(part, scored, run.eval_interval, run.epochs, progress, dashboard, classes),
                     callbacks.EpochEnd(run_dir, dashboard, run.epochs, run.save_interval, progress),
                 ],
             )

@@ -50,8 +50,9 @@ def test_the_result_tells_what_is_needed_to_trust_it(finished):
         "dataset",
         "dataset_sha256",
         "dataset_official",
-        "epochs",
+        "train_images",
         "test_images",
+        "epochs",
         "test_top1",
         "test_loss",
         "val_top1",
@@ -90,9 +91,16 @@ def test_scoring_the_last_weights_gives_the_result_s_figures(finished):
 
 def test_the_dashboard_has_every_epoch_and_the_final_metrics(finished):
     folder, result = finished
-    for tag in ("loss/train", "loss/val", "top1/train", "top1/val", "schedule/lr", "speed/images_per_sec"):
+    for tag in (
+        "loss/train",
+        "loss/val",
+        "accuracy/top1_train",
+        "accuracy/top1_val",
+        "schedule/lr",
+        "speed/images_per_sec",
+    ):
         assert [step for step, _ in scalars(folder, tag)] == [1, 2, 3, 4]
-    assert scalars(folder, "final/test_top1")[0][1] == pytest.approx(result["test_top1"])
+    assert scalars(folder, "outcome/test_top1")[0][1] == pytest.approx(result["test_top1"])
     reader = LogReader(file_path=str(folder / "vdl" / RECORDS))
     hparams = reader.get_data("hyper_parameters", "hparam")[0]
     assert {info.name for info in hparams.hparam.hparamInfos} >= {

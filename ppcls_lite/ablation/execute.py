@@ -1,0 +1,226 @@
+"""Runs in processes of their own, some side by side, with an overall progress line."""
+
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from ppcls_lite.ablation.runs import Run
+from ppcls_lite.text import describe_seconds
+
+logger = logging.getLogger(__name__)
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+POLL_S = 0.2
+GRACE_S = 30.0  # for a stopped run to finish its step
+TAIL_LINES = 6
+
+_libc = ctypes.CDLL(None)
+
+
+def _die_with_parent() -> None:
+    """In the child: be killed when the ablation is, however that ends. Finished epochs are kept in any case."""
+    _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+@dataclass
+class _Job:
+    """A process at work, in a slot that gives it its device or threads."""
+
+    run: Run
+    slot: int
+    process: subprocess.Popen
+    epochs_before: int
+    start: float = field(default_factory=time.monotonic)
+
+
+def execute(runs: Sequence[Run], slots: Sequence[Mapping[str, str]]) -> list[Run]:
+    """Do the runs that are not finished, in their order, one process to a slot.
+
+    Args:
+        runs: all runs; the finished ones count in the progress.
+        slots: a process's own environment variables (device, threads) each.
+
+    Returns:
+        The runs that failed; each was reported with the end of its log.
+    """
+    failed = [run for run in runs if run.error]
+    for run in failed:
+        logger.info("%s: cannot start: %s", run.name, run.error)
+    waiting = [run for run in runs if not run.error and run.result() is None]
+    progress = _Progress(runs, len(slots), waiting, failed)
+    free, jobs = list(range(len(slots))), []
+    with logging_redirect_tqdm([logging.getLogger("ppcls_lite")]):  # log lines stand above the bar
+        try:
+            while waiting or jobs:
+                while waiting and free:
+                    run, slot = waiting.pop(0), free.pop(0)
+                    jobs.append(_Job(run, slot, _start(run, slots[slot]), run.epochs_done()))
+                time.sleep(POLL_S)
+                for job in [job for job in jobs if job.process.poll() is not None]:
+                    jobs.remove(job)
+                    free.append(job.slot)
+                    problem = _problem(job)
+                    progress.end(job, problem)
+                    if problem:
+                        failed.append(job.run)
+                progress.update(jobs, waiting)
+        except BaseException:  # Ctrl-C, SIGTERM, or a fault of ours: leave no process behind
+            _stop([job.process for job in jobs])
+            raise
+        finally:
+            progress.close()
+    return failed
+
+
+def write_graphs(runs: Sequence[Run], jobs: int) -> None:
+    """Have the graph of each arm's network written beside the records of its first finished run."""
+    first: dict[str, Run] = {}
+    for run in runs:
+        if run.result() is not None:
+            first.setdefault(run.arm.name, run)
+    waiting = [run for run in first.values() if not any((run.folder / "vdl").glob("vdlgraph.*"))]
+    while waiting:
+        now, waiting = waiting[:jobs], waiting[jobs:]
+        logs = [run.log.with_name(f"{run.arm.name}_graph.log") for run in now]
+        processes = [
+            _spawn(
+                [str(TOOLS / "summary.py"), "-c", str(run.folder / "config.yaml"), "--graph", str(run.folder / "vdl")],
+                log,
+                {"OMP_NUM_THREADS": "1"},
+            )
+            for run, log in zip(now, logs, strict=True)
+        ]
+        try:
+            for run, log, process in zip(now, logs, processes, strict=True):
+                if process.wait():
+                    logger.info("no model graph of %s: %s", run.arm.name, (read_tail(log) or ["no message"])[-1])
+        except BaseException:
+            _stop(processes)
+            raise
+
+
+def _start(run: Run, slot: Mapping[str, str]) -> subprocess.Popen:
+    return _spawn([str(TOOLS / "train.py"), "-c", str(run.arm.config), "-o", *run.settings], run.log, slot)
+
+
+def _spawn(arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> subprocess.Popen:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "wb") as file:
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
+            start_new_session=True,  # the terminal's Ctrl-C reaches us alone, and we pass it on
+            preexec_fn=_die_with_parent,
+        )
+
+
+def _stop(processes: Sequence[subprocess.Popen]) -> None:
+    """Ask the processes to stop, as Ctrl-C does, and end those that do not; a second Ctrl-C ends them at once."""
+    logger.info("stopping; finished epochs are kept, and the same command goes on from there")
+    try:
+        for process in processes:
+            process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + GRACE_S
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _problem(job: _Job) -> str:
+    """Why the run is not finished, or nothing."""
+    status = job.process.returncode
+    if status == -signal.SIGKILL:
+        return "killed (SIGKILL), as the system does when memory runs out; fewer --jobs or a smaller batch need less"
+    if status < 0:
+        return f"ended by signal {-status} ({signal.Signals(-status).name})"
+    if status > 0:
+        return f"exit status {status}"
+    return "" if job.run.result() is not None else "no result of this configuration; was its file changed meanwhile?"
+
+
+def read_tail(log: Path) -> list[str]:
+    """The last lines of a log file."""
+    with contextlib.suppress(OSError), open(log, "rb") as file:
+        file.seek(max(0, log.stat().st_size - 4096))
+        return file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
+    return []
+
+
+class _Progress:
+    """A line for every run that ends, and on a terminal a bar over all epochs with the time left."""
+
+    def __init__(self, runs: Sequence[Run], slots: int, waiting: Sequence[Run], failed: Sequence[Run]):
+        self.slots, self.total = slots, len(runs)
+        self.ended = self.total - len(waiting)
+        startable = [run for run in runs if run not in failed]
+        self.epochs = {run: run.config.Global.epochs for run in startable}
+        self.done = {run: 0 if run in waiting else self.epochs[run] for run in startable}
+        # Seconds an epoch, of arms of which something is known.
+        self.pace: dict[str, float] = {}
+        for run in startable:
+            result = run.result()
+            if result:
+                self.pace[run.arm.name] = result["wall_s"] / result["epochs"]
+        self.left = ""
+        self.bar = tqdm(
+            total=sum(self.epochs.values()),
+            bar_format="{desc}{bar}{n_fmt}/{total_fmt} epochs{postfix}",
+            dynamic_ncols=True,
+            leave=False,
+            disable=not sys.stderr.isatty(),
+        )
+
+    def update(self, jobs: Sequence[_Job], waiting: Sequence[Run]) -> None:
+        """Count finished epochs, estimate the time left."""
+        seconds = 0.0
+        for job in jobs:
+            done = self.done[job.run] = job.run.epochs_done()
+            if done > job.epochs_before:
+                self.pace[job.run.arm.name] = (time.monotonic() - job.start) / (done - job.epochs_before)
+        known = sum(self.pace.values()) / len(self.pace) if self.pace else None
+        for run in [*(job.run for job in jobs), *waiting]:
+            seconds += (self.epochs[run] - self.done[run]) * self.pace.get(run.arm.name, known or 0.0)
+        self.left = f"; about {describe_seconds(seconds / self.slots)} left" if known and (jobs or waiting) else ""
+        self.bar.set_description_str(", ".join(job.run.name for job in jobs) + " ", refresh=False)
+        self.bar.set_postfix_str(self.left.lstrip("; "), refresh=False)
+        self.bar.n = sum(self.done.values())
+        self.bar.refresh()
+
+    def end(self, job: _Job, problem: str) -> None:
+        """Say how a run ended."""
+        self.ended += 1
+        self.done[job.run] = job.run.epochs_done() if problem else self.epochs[job.run]
+        head = f"[{self.ended}/{self.total}] {job.run.name}"
+        if problem:
+            logger.info("%s: failed: %s; the end of %s:", head, problem, job.run.log)
+            for line in read_tail(job.run.log):
+                logger.info("    %s", line)
+            return
+        result = job.run.result()
+        self.pace[job.run.arm.name] = result["wall_s"] / result["epochs"]
+        took = describe_seconds(time.monotonic() - job.start)
+        logger.info(
+            "%s: top-1 %.4f after %d epochs (%s)%s", head, result["test_top1"], result["epochs"], took, self.left
+        )
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self.bar.close()

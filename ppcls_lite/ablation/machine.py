@@ -1,0 +1,64 @@
+"""What this machine is good for: which ablation by default, and how many runs side by side."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+
+import psutil
+
+from ppcls_lite.data import cifar10
+from ppcls_lite.engine.device import gpu_ids, why_no_gpu
+
+logger = logging.getLogger(__name__)
+
+CPU_JOB_BYTES = 2 << 30  # free memory asked for each run beside the first on a CPU
+
+
+def choose_protocol(root: str | None) -> tuple[str, str]:
+    """The ablation for this machine, and why: the article's where there is a GPU and CIFAR-10, else the quick one.
+
+    Args:
+        root: where CIFAR-10 was said to be, or None for the usual places.
+    """
+    missing = why_no_gpu()
+    if missing:
+        return "quick", f"no GPU: {missing}"
+    found = cifar10.locate(root)
+    if found is None:
+        return "quick", f"CIFAR-10 is not in {root or 'PPCLS_DATA or the cache of Paddle'}"
+    return "article", f"a GPU, and CIFAR-10 in {found}"
+
+
+def plan_slots(jobs: int | None, runs: int, cpu_only: bool) -> list[Mapping[str, str]]:
+    """Environment variables of the processes that work side by side, announced.
+
+    Args:
+        jobs: how many; None for one a GPU, or on a CPU one a core as far as there is memory. Networks of this size use
+            one thread each better than one network uses several.
+        runs: how many there are to do.
+        cpu_only: leave GPUs alone.
+    """
+    cores = len(os.sched_getaffinity(0))
+    if cpu_only or why_no_gpu():
+        fits = 1 + max(0, psutil.virtual_memory().available - CPU_JOB_BYTES) // CPU_JOB_BYTES
+        jobs = max(1, min(jobs or min(cores, fits), runs))
+        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // jobs))
+        logger.info("%s side by side on %s, %s each", _count(jobs, "run"), _count(cores, "core"), _threads(threads))
+        return [{"OMP_NUM_THREADS": threads}] * jobs
+    gpus = gpu_ids()
+    jobs = max(1, min(jobs or len(gpus), runs))
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // jobs))
+    logger.info("%s side by side on GPU %s", _count(jobs, "run"), _names(gpus[:jobs]))
+    return [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)], "OMP_NUM_THREADS": threads} for i in range(jobs)]
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
+
+
+def _threads(number: str) -> str:
+    return f"{number} thread{'s' * (number != '1')}"
+
+
+def _names(gpus: Sequence[str]) -> str:
+    return ", ".join(gpus)

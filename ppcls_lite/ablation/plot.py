@@ -1,0 +1,67 @@
+"""Accuracy against what it costs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+if TYPE_CHECKING:
+    from ppcls_lite.ablation.report import Row
+
+MARKERS = "osD^vP*X"  # the plain network's first
+
+
+def draw_plot(rows: Sequence["Row"], path: Path) -> None:
+    """Top-1 accuracy against multiply-adds and against wall time, with standard deviations over seeds, as PNG.
+
+    A colour is a group; its plain network is the hollow circle, from which a line leads to each other arm.
+    """
+    rows = [row for row in rows if row.runs]
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    groups = list(dict.fromkeys(row.group for row in rows))
+    handles = []
+    for row in rows:
+        color = f"C{groups.index(row.group) % 10}"
+        place = [other.arm for other in rows if other.group == row.group].index(row.arm)
+        marker = MARKERS[place % len(MARKERS)] if row.group else "x"
+        top1 = row.summary("test_top1")
+        points = [(row.any("macs") / 1e6, None), _minutes(row)]
+        for axis, (x, x_error) in zip(axes, points, strict=True):
+            drawn = axis.errorbar(
+                x,
+                100 * top1.mean,
+                xerr=x_error,
+                yerr=None if top1.sd is None else 100 * top1.sd,
+                fmt=marker,
+                color=color,
+                markerfacecolor="none" if row.plain is None else color,
+                markersize=8,
+                capsize=3,
+                label=row.arm,
+            )
+            if row.plain is not None and row.plain.runs:
+                x0 = _minutes(row.plain)[0] if axis is axes[1] else row.plain.any("macs") / 1e6
+                y0 = 100 * row.plain.summary("test_top1").mean
+                axis.plot([x0, x], [y0, 100 * top1.mean], color=color, linewidth=1, alpha=0.5)
+        handles.append(drawn)
+    axes[0].set(xlabel="million multiply-adds an image", ylabel="test top-1, %")
+    axes[1].set(xlabel="training and scoring, minutes")
+    for axis, values in zip(axes, ([row.any("macs") for row in rows], [_minutes(r)[0] for r in rows]), strict=True):
+        if max(values) > 5 * min(values):
+            axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.grid(alpha=0.3)
+    seeds = sorted({len(row.runs) for row in rows})
+    figure.suptitle(f"mean and standard deviation over {' or '.join(map(str, seeds))} seeds", fontsize=10)
+    figure.legend(handles=handles, loc="outside right upper", fontsize=8)
+    figure.savefig(path, format="png", dpi=110)
+
+
+def _minutes(row: "Row") -> tuple[float, float | None]:
+    wall = row.summary("wall_s")
+    return wall.mean / 60, None if wall.sd is None else wall.sd / 60

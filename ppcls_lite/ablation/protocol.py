@@ -1,0 +1,129 @@
+"""What is compared: a protocol's arms, its groups (the plain network first) and seeds, from a YAML file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppcls_lite import config as configs
+from ppcls_lite import config_files
+from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.options import Positive, coerce
+
+FOLDER = Path(__file__).resolve().parents[2] / "configs" / "ablations"
+KEYS = ("seeds", "arms", "groups")
+
+# What tells the runs of an ablation apart, or belongs to one run; the ablation sets it.
+OWN_SETTINGS = ("Global.name", "Global.seed", "Global.output_dir", "Global.resume", "Global.checkpoints")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One configuration that is compared: a config file and settings that replace the file's."""
+
+    name: str
+    config: Path
+    settings: tuple[str, ...] = ()
+
+    def load(self, settings: Sequence[str]) -> configs.Config:
+        """Its configuration, ``settings`` in the place of its own.
+
+        Raises:
+            UserError: as ``config.load``.
+        """
+        return configs.load(self.config, [*self.settings, *settings])
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """``groups`` name arms, the first being what the others are compared with."""
+
+    name: str
+    seeds: int
+    arms: dict[str, Arm]
+    groups: dict[str, tuple[str, ...]]
+
+    def select(self, names: Sequence[str]) -> list[Arm]:
+        """The arms that ``names`` of groups and arms mean, in the protocol's order; all of them for no names.
+
+        Raises:
+            UserError: unknown name.
+        """
+        chosen: set[str] = set() if names else set(self.arms)
+        for name in names:
+            if name not in self.groups and name not in self.arms:
+                known = [*self.groups, *self.arms]
+                raise UserError(f"--arms: {self.name} has no group or arm {name!r}; {nearest(name, known)}")
+            chosen.update(self.groups.get(name, (name,)))
+        return [arm for name, arm in self.arms.items() if name in chosen]
+
+
+def list_protocols() -> list[str]:
+    """Names of the protocols in configs/ablations."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml") if path.name[0] != "_")
+
+
+def load_protocol(name: str) -> Protocol:
+    """The protocol of configs/ablations/NAME.yaml, or of a YAML file.
+
+    Raises:
+        UserError: no such protocol, or a mistake in it.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    if not name.endswith((".yaml", ".yml")) and name not in list_protocols():
+        raise UserError(f"no ablation {name!r}; {nearest(name, list_protocols())}, or name a YAML file")
+    try:
+        return parse_protocol(config_files.read_with_bases(path), path)
+    except UserError as error:
+        text = str(error)
+        raise UserError(text if text.startswith(str(path)) else f"{path}: {text}") from None
+
+
+def parse_protocol(raw: dict[str, Any], path: Path) -> Protocol:
+    """A checked protocol; the arms' files are meant relative to ``path``.
+
+    Raises:
+        UserError: what is wrong with it.
+    """
+    for key in raw:
+        if key not in KEYS:
+            raise UserError(f"{key} is not a key of an ablation; {nearest(key, KEYS)}")
+    arms, groups = raw.get("arms"), raw.get("groups", {})
+    if not isinstance(arms, dict) or not arms or not isinstance(groups, dict):
+        raise UserError("expected arms (name: config file) and groups (name: list of arms)")
+    parsed = {str(name): _parse_arm(str(name), value, path.parent) for name, value in arms.items()}
+    for group, members in groups.items():
+        if group in parsed:
+            raise UserError(f"{group} is both an arm and a group; rename one")
+        if not isinstance(members, list) or len(members) < 2 or len(set(map(str, members))) < len(members):
+            raise UserError(f"groups.{group} is {members!r}, expected a list of at least two arms, the plain one first")
+        for member in members:
+            if member not in parsed:
+                raise UserError(f"groups.{group}: {member!r} is not an arm; {nearest(str(member), parsed)}")
+    seeds = coerce(raw.get("seeds", 1), Positive, "seeds")
+    return Protocol(path.stem, seeds, parsed, {str(group): tuple(members) for group, members in groups.items()})
+
+
+def _parse_arm(name: str, raw: Any, folder: Path) -> Arm:
+    raw = {"config": raw} if isinstance(raw, str) else raw
+    if not isinstance(raw, dict) or not isinstance(raw.get("config"), str) or set(raw) - {"config", "set"}:
+        raise UserError(f"arms.{name} is {raw!r}, expected a config file, or its config and what to set")
+    settings = raw.get("set", [])
+    if not isinstance(settings, list) or not all(isinstance(setting, str) for setting in settings):
+        raise UserError(f"arms.{name}.set is {settings!r}, expected a list of SECTION.KEY=VALUE")
+    check_settings(settings, f"arms.{name}.set")
+    if "/" in name or name.startswith("."):
+        raise UserError(f"arms.{name}: expected a name without slashes")
+    return Arm(name, folder / raw["config"], tuple(settings))
+
+
+def check_settings(settings: Sequence[str], what: str) -> None:
+    """Refuse settings that the ablation makes itself.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    for setting in settings:
+        key = setting.partition("=")[0].strip()
+        if key in OWN_SETTINGS:
+            raise UserError(f"{what}: {key} is set by the ablation for each run (see --seeds, --output); leave it out")

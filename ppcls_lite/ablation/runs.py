@@ -1,0 +1,85 @@
+"""The runs of an ablation: an arm and a seed each, in a folder of its own."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppcls_lite.ablation.protocol import Arm
+from ppcls_lite.config import Config
+from ppcls_lite.engine.resume import check_same_settings
+from ppcls_lite.engine.run_dir import RunDir
+from ppcls_lite.errors import UserError
+
+RESUME = "Global.resume=auto"
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One training: ``settings`` replace those of the arm; ``config`` is None where the arm's own is broken."""
+
+    arm: Arm
+    seed: int
+    folder: Path
+    log: Path
+    settings: tuple[str, ...]
+    config: Config | None
+    error: str = ""
+
+    @property
+    def name(self) -> str:
+        """``"octresnet20 seed 1"``."""
+        return f"{self.arm.name} seed {self.seed}"
+
+    def result(self) -> dict[str, Any] | None:
+        """What result.json holds where the run is finished and was made by this configuration, else None."""
+        result = RunDir(self.folder).result()
+        same = result is not None and self.config is not None and result["config_sha256"] == self.config.sha256()
+        return result if same else None
+
+    def epochs_done(self) -> int:
+        """Finished epochs, as metrics.csv counts them."""
+        try:
+            with open(self.folder / "metrics.csv", newline="") as file:
+                return sum(1 for _ in csv.DictReader(file))
+        except OSError:
+            return 0
+
+
+def run_folder(output: Path, arm: str, seed: int) -> Path:
+    """Where a run lies in the folder of its ablation."""
+    return output / arm / f"seed_{seed}"
+
+
+def plan_runs(arms: Sequence[Arm], seeds: int, settings: Sequence[str], output: Path) -> list[Run]:
+    """Every arm with every seed; a seed's arms stand together, so that what is compared runs at the same time.
+
+    Raises:
+        UserError: ``settings`` do not fit an arm, or a run was made with other settings before.
+    """
+    runs = []
+    for seed in range(seeds):
+        for arm in arms:
+            folder = run_folder(output, arm.name, seed)
+            own = (
+                f"Global.name={arm.name}",
+                f"Global.seed={seed}",
+                f"Global.output_dir={folder}",
+                "Global.resume=auto",
+            )
+            config, problem = None, ""
+            try:
+                arm.load([])
+            except UserError as error:  # a broken arm does not keep the others from running
+                problem = str(error)
+            else:
+                config = arm.load([*settings, *own])
+                run_dir = RunDir(folder)
+                if run_dir.is_used():
+                    check_same_settings(config, run_dir, "another --output")
+            log = output / "logs" / f"{arm.name}_seed_{seed}.log"
+            runs.append(Run(arm, seed, folder, log, (*arm.settings, *settings, *own), config, problem))
+    if all(run.error for run in runs):
+        raise UserError(runs[0].error)
+    return runs

@@ -1,0 +1,47 @@
+"""A network's graph for VisualDL's graph page."""
+
+import contextlib
+import io
+import tempfile
+from pathlib import Path
+
+import paddle
+from visualdl import LogWriter
+
+from ppcls_lite.config import Config
+from ppcls_lite.data import DATASETS
+from ppcls_lite.engine import parts
+from ppcls_lite.engine.run_dir import replacing
+from ppcls_lite.errors import TrainingError
+
+GRAPH = "vdlgraph.model.log"
+
+
+def write_graph(config: Config, folder: Path) -> Path:
+    """Write the graph of ``config``'s network into ``folder``.
+
+    A process with Paddle 3 must have begun with FLAGS_enable_pir_api=0.
+
+    Raises:
+        TrainingError: this Paddle or VisualDL cannot write it.
+    """
+    network, size = parts.build_network(config), parts.input_size(config)
+    network.eval()
+    channels = DATASETS[config.DataLoader.dataset].channels
+    images = paddle.static.InputSpec([None, channels, size, size], "float32", "images")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        # It opens a record file, too, which must not come to lie beside the run's, and prints what it raises.
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            try:
+                with LogWriter(logdir=scratch) as writer:
+                    writer.add_graph(network, [images])
+            except Exception as error:
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+                raise TrainingError(
+                    f"VisualDL cannot write this graph with paddle {paddle.__version__}: {reason}"
+                ) from None
+        (written,) = Path(scratch).glob("vdlgraph.*")
+        with replacing(folder / GRAPH) as temporary:
+            temporary.write_bytes(written.read_bytes())
+    return folder / GRAPH

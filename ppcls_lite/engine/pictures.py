@@ -1,0 +1,49 @@
+"""Pictures for the dashboard."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+GRID = 1024  # largest side of a grid of images, in pixels
+TILE = 64  # smaller images are magnified to about this side
+
+
+def tile(images: np.ndarray) -> np.ndarray:
+    """A square grid of as many images as fit into it.
+
+    Args:
+        images: float [N, C, H, W] in [0, 1], C being 1 or 3.
+
+    Returns:
+        uint8 [H', W', 3]; small images magnified without smoothing, so that their pixels can be seen.
+    """
+    n, c, h, w = images.shape
+    zoom = max(1, TILE // max(h, w))
+    side = max(1, min(int(n**0.5), GRID // (zoom * max(h, w))))
+    grid = images[: side * side].reshape(side, side, c, h, w).transpose(0, 3, 1, 4, 2).reshape(side * h, side * w, c)
+    grid = np.round(255 * grid.clip(0, 1)).astype(np.uint8).repeat(zoom, 0).repeat(zoom, 1)
+    return np.broadcast_to(grid, (*grid.shape[:2], 3)) if c == 1 else grid
+
+
+def draw_confusion(counts: np.ndarray, classes: Sequence[str]):
+    """A figure of a confusion matrix.
+
+    Args:
+        counts: [classes, classes], true by predicted.
+        classes: names, at most as many; a network with more outputs has its others numbered.
+
+    Returns:
+        ``matplotlib.figure.Figure``.
+    """
+    from matplotlib.figure import Figure
+    from sklearn.metrics import ConfusionMatrixDisplay
+
+    names = [*classes, *map(str, range(len(classes), len(counts)))]
+    few = len(names) <= 20  # beyond, numbers and names cannot be read
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    axes = figure.subplots()
+    display = ConfusionMatrixDisplay(counts, display_labels=names if few else None)
+    display.plot(ax=axes, include_values=few, cmap="Blues", xticks_rotation="vertical", colorbar=not few)
+    accuracy = np.trace(counts) / counts.sum()
+    axes.set_title(f"{np.trace(counts)} of {counts.sum()} right ({accuracy:.2%})")
+    return figure
