@@ -14,6 +14,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_lite import cli
+from ppcls_lite.ablation.ablation import run_ablation
+from ppcls_lite.ablation.machine import choose_protocol
 from ppcls_lite.ablation.protocol import check_settings, list_protocols, load_protocol
 from ppcls_lite.options import Positive, coerce
 
@@ -23,7 +25,9 @@ def main() -> None:
     parser.prog = "run_ablation.sh"
     parser.add_argument("protocol", nargs="?", help=f"{', '.join(list_protocols())}, or a YAML file of that form")
     parser.add_argument("--seeds", type=int, help="runs of each arm (default: the protocol's)")
-    parser.add_argument("--arms", nargs="+", action="extend", default=[], help="groups or single arms (default: all)")
+    parser.add_argument(
+        "--arms", nargs="+", action="extend", default=[], metavar="NAME", help="groups or single arms (default: all)"
+    )
     parser.add_argument("--jobs", type=int, help="runs side by side (default: one a GPU; on a CPU, one a core)")
     parser.add_argument("--output", type=Path, help="the ablation's folder (default: output/ablation_PROTOCOL)")
     cli.add_overrides(parser, "settings for all arms, such as Global.epochs=5")
@@ -32,20 +36,14 @@ def main() -> None:
         if getattr(args, name) is not None:
             coerce(getattr(args, name), Positive, f"--{name}")
     check_settings(args.override, "-o")
-    protocol = load_protocol(args.protocol) if args.protocol else None
-    if protocol:
-        protocol.select(args.arms)
-    cli.import_paddle(computes=False)
-    signal.signal(signal.SIGTERM, cli.exit_on_signal)
-    signal.signal(signal.SIGHUP, cli.exit_on_signal)
-    from ppcls_lite.ablation.ablation import run_ablation
-    from ppcls_lite.ablation.machine import choose_protocol
-
-    if protocol is None:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, cli.exit_on_signal)
+    name = args.protocol
+    if name is None:
         root = [setting.partition("=")[2] for setting in args.override if setting.startswith("DataLoader.root=")]
         name, why = choose_protocol(root[-1] if root else None)
-        print(f"ablation: {name} ({why})")
-        protocol = load_protocol(name)
+        print(f"ablation: {name} ({why})", flush=True)
+    protocol = load_protocol(name)
     output = args.output or Path("output") / f"ablation_{protocol.name}"
     if run_ablation(protocol, output, args.arms, args.seeds, args.jobs, args.override):
         sys.exit(1)

@@ -8,7 +8,6 @@ from ppcls_lite.ablation.execute import execute, write_graphs
 from ppcls_lite.ablation.machine import plan_slots
 from ppcls_lite.ablation.protocol import Protocol
 from ppcls_lite.ablation.record import make_record
-from ppcls_lite.ablation.report import write_report
 from ppcls_lite.ablation.runs import Run, plan_runs
 from ppcls_lite.engine.lock import FolderLock
 from ppcls_lite.errors import UserError
@@ -49,6 +48,8 @@ def run_ablation(
     try:
         record.write(output)
         failed = _run_all(protocol, runs, output, jobs)
+        from ppcls_lite.ablation.report import write_report  # scipy and matplotlib take a second
+
         print(f"\n{write_report(output)}")
     finally:
         lock.release()

@@ -2,12 +2,12 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import psutil
 
+from ppcls_lite import cli
 from ppcls_lite.data import cifar10
-from ppcls_lite.engine.device import gpu_ids, why_no_gpu
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ def choose_protocol(root: str | None) -> tuple[str, str]:
     Args:
         root: where CIFAR-10 was said to be, or None for the usual places.
     """
-    missing = why_no_gpu()
+    missing = _device().why_no_gpu()
     if missing:
         return "quick", f"no GPU: {missing}"
     found = cifar10.locate(root)
@@ -39,17 +39,25 @@ def plan_slots(jobs: int | None, runs: int, cpu_only: bool) -> list[Mapping[str,
         cpu_only: leave GPUs alone.
     """
     cores = len(os.sched_getaffinity(0))
-    if cpu_only or why_no_gpu():
+    if cpu_only or _device().why_no_gpu():
         fits = 1 + max(0, psutil.virtual_memory().available - CPU_JOB_BYTES) // CPU_JOB_BYTES
         jobs = max(1, min(jobs or min(cores, fits), runs))
         threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // jobs))
         logger.info("%s side by side on %s, %s each", _count(jobs, "run"), _count(cores, "core"), _threads(threads))
         return [{"OMP_NUM_THREADS": threads}] * jobs
-    gpus = gpu_ids()
+    gpus = _device().gpu_ids()
     jobs = max(1, min(jobs or len(gpus), runs))
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // jobs))
-    logger.info("%s side by side on GPU %s", _count(jobs, "run"), _names(gpus[:jobs]))
+    logger.info("%s side by side on GPU %s", _count(jobs, "run"), ", ".join(gpus[:jobs]))
     return [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)], "OMP_NUM_THREADS": threads} for i in range(jobs)]
+
+
+def _device():
+    """``engine.device``, which imports paddle: late, so that mistakes are answered before."""
+    cli.import_paddle(computes=False)
+    from ppcls_lite.engine import device
+
+    return device
 
 
 def _count(number: int, word: str) -> str:
@@ -58,7 +66,3 @@ def _count(number: int, word: str) -> str:
 
 def _threads(number: str) -> str:
     return f"{number} thread{'s' * (number != '1')}"
-
-
-def _names(gpus: Sequence[str]) -> str:
-    return ", ".join(gpus)

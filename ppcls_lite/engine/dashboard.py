@@ -70,8 +70,10 @@ class Dashboard:
         self._attempt(lambda w: w.add_image("images/training", pictures.tile(images), 0))
 
     def add_confusion(self, part: str, counts: np.ndarray, classes: Sequence[str], epoch: int) -> None:
-        """Add a confusion matrix, true classes by predicted ones, as the picture ``confusion/PART``."""
-        self._attempt(lambda w: w.add_figure(f"confusion/{part}", pictures.draw_confusion(counts, classes), epoch))
+        """Add a confusion matrix, true classes by predicted ones, as the picture ``images/confusion_PART``."""
+        self._attempt(
+            lambda w: w.add_figure(f"images/confusion_{part}", pictures.draw_confusion(counts, classes), epoch)
+        )
 
     def add_weights(self, network: paddle.nn.Layer, epoch: int) -> None:
         """Add a histogram of every convolution's and fully connected layer's weights."""

@@ -27,6 +27,8 @@ def write_graph(config: Config, folder: Path) -> Path:
     """
     network, size = parts.build_network(config), parts.input_size(config)
     network.eval()
+    # The page shows the class, which a plain network shares with its octave twin.
+    network.__class__ = type(config.Arch["name"], (type(network),), {})
     channels = DATASETS[config.DataLoader.dataset].channels
     images = paddle.static.InputSpec([None, channels, size, size], "float32", "images")
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,230 @@
+"""The ablation as a person runs it: processes, kills, broken arms."""
+
+import contextlib
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = ROOT / "tools" / "ablation.py"
+BASE = """
+Arch: {name: mobilenet_v1, scale: 0.125, stem: cifar}
+Global: {device: cpu, epochs: 3, use_visualdl: false}
+DataLoader: {dataset: digits, train_subset: 64, test_subset: 40, batch_size: 16}
+Optimizer: {name: Momentum, lr: {learning_rate: 0.05}}
+"""
+PROTOCOL = """
+seeds: 2
+arms:
+  plain: base.yaml
+  oct: {config: base.yaml, set: [Arch.name=oct_mobilenet]}
+groups:
+  octmobilenet: [plain, oct]
+"""
+TIMING = ("images_per_sec", "wall_s")
+
+
+def write_protocol(folder, text=PROTOCOL, name="tiny"):
+    (folder / "base.yaml").write_text(BASE)
+    (folder / f"{name}.yaml").write_text(text)
+    return folder / f"{name}.yaml"
+
+
+def command(*arguments):
+    return [sys.executable, str(TOOL), *map(str, arguments)]
+
+
+def call(*arguments):
+    return subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=600)
+
+
+def outcome(folder):
+    """results.csv and runs.csv without what a clock measured."""
+    rows = []
+    for name in ("results.csv", "runs.csv"):
+        with open(folder / name, newline="") as file:
+            rows += [{k: v for k, v in row.items() if not k.startswith(TIMING)} for row in csv.DictReader(file)]
+    return rows
+
+
+def results(folder):
+    """When each finished run was finished."""
+    return {path: path.stat().st_mtime_ns for path in folder.glob("*/seed_*/result.json")}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """(protocol file, its ablation's folder, what was printed)."""
+    folder = tmp_path_factory.mktemp("ablation")
+    protocol = write_protocol(folder)
+    done = call(protocol, "--output", folder / "out", "--jobs", 2)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return protocol, folder / "out", done.stdout
+
+
+def test_every_arm_runs_with_every_seed_and_the_table_is_printed_and_written(undisturbed):
+    _, out, printed = undisturbed
+    assert sorted(path.parent.relative_to(out).as_posix() for path in results(out)) == [
+        "oct/seed_0",
+        "oct/seed_1",
+        "plain/seed_0",
+        "plain/seed_1",
+    ]
+    assert "[4/4]" in printed and f"visualdl --logdir {out}" in printed and "| octmobilenet | oct" in printed
+    assert {"report.md", "results.csv", "runs.csv", "plot.png", "ablation.yaml"} <= {p.name for p in out.iterdir()}
+    assert (out / "report.md").read_text().splitlines()[0] in printed
+
+
+def test_a_finished_ablation_is_not_repeated_and_more_seeds_are_added(undisturbed):
+    protocol, out, _ = undisturbed
+    before = results(out)
+    done = call(protocol, "--output", out, "--jobs", 2)
+    assert done.returncode == 0 and "4 of 4 runs are finished already" in done.stdout
+    assert results(out) == before
+
+
+def test_other_settings_are_refused_in_the_same_folder(undisturbed):
+    protocol, out, _ = undisturbed
+    before = results(out)
+    done = call(protocol, "--output", out, "-o", "Global.epochs=4")
+    assert done.returncode == 2 and "Global.epochs was 3, is 4" in done.stderr and "--output" in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and results(out) == before
+
+
+def test_another_ablation_and_foreign_folders_are_refused(undisturbed, tmp_path):
+    _, out, _ = undisturbed
+    done = call("quick", "--output", out)
+    assert done.returncode == 2 and "holds the ablation tiny" in done.stderr
+    (tmp_path / "letter.txt").write_text("mine")
+    done = call("quick", "--output", tmp_path)
+    assert done.returncode == 2 and "in use and holds no ablation" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_killed_three_times_it_ends_in_the_undisturbed_table(undisturbed, tmp_path):
+    protocol, whole, _ = undisturbed
+    out, rng = tmp_path / "out", random.Random(0)
+    for _ in range(3):
+        finished = results(out)
+        process = subprocess.Popen(command(protocol, "--output", out, "--jobs", 2), cwd=ROOT, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + rng.uniform(2, 9)
+        while time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.05)
+        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert alive == []  # nobody is left who would write into the folders of the next call
+        assert finished.items() <= results(out).items()
+    finished = results(out)
+    done = call(protocol, "--output", out, "--jobs", 2)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert finished.items() <= results(out).items()
+    assert outcome(out) == outcome(whole)
+
+
+def test_ctrl_c_stops_all_runs_says_how_to_go_on_and_leaves_the_folder_free(tmp_path):
+    protocol = write_protocol(tmp_path, PROTOCOL.replace("seeds: 2", "seeds: 1"))
+    out = tmp_path / "out"
+    arguments = command(protocol, "--output", out, "--jobs", 2, "-o", "Global.epochs=1000")
+    process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while process.poll() is None and not (out / "plain" / "seed_0" / "checkpoints").exists():
+        time.sleep(0.05)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    assert "stopping; finished epochs are kept" in printed and "Traceback" not in printed
+    assert len(children) == 2 and not any(child.is_running() for child in children)
+
+
+BROKEN = """
+seeds: 1
+arms:
+  plain: base.yaml
+  misspelt: {config: base.yaml, set: [Arch.name=oct_mobilnet]}
+  hungry: {config: base.yaml, set: [DataLoader.batch_size=65]}
+  oct: {config: base.yaml, set: [Arch.name=oct_mobilenet]}
+groups:
+  g: [plain, misspelt, hungry, oct]
+"""
+
+
+def test_broken_arms_are_reported_and_the_rest_goes_on(tmp_path):
+    protocol, out = write_protocol(tmp_path, BROKEN), tmp_path / "out"
+    done = call(protocol, "--output", out, "--jobs", 2)
+    assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
+    assert "misspelt seed 0: cannot start" in done.stdout and "did you mean 'oct_mobilenet'" in done.stdout
+    assert "hungry seed 0: failed: exit status 2" in done.stdout
+    assert "DataLoader.batch_size 65 is more than the 64 training images" in done.stdout  # from its log
+    assert "2 of 4 runs failed: misspelt seed 0, hungry seed 0" in done.stdout
+    assert len(results(out)) == 2 and "| g       | misspelt | 0 of 1" in done.stdout
+
+
+def test_a_run_that_is_killed_is_reported_and_the_next_call_finishes_it(tmp_path):
+    protocol, out = write_protocol(tmp_path, PROTOCOL.replace("seeds: 2", "seeds: 1")), tmp_path / "out"
+    arguments = command(protocol, "--output", out, "--jobs", 2)
+    process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    victim = None
+    while victim is None and process.poll() is None:
+        time.sleep(0.05)
+        with contextlib.suppress(psutil.Error):  # paddle's import starts short processes of its own
+            for child in psutil.Process(process.pid).children():
+                if f"Global.output_dir={out}/oct/seed_0" in child.cmdline():
+                    victim = child
+    victim.kill()
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "oct seed 0: failed: killed (SIGKILL), as the system does when memory runs out" in printed
+    assert "1 of 2 runs failed: oct seed 0" in printed
+    done = call(protocol, "--output", out, "--jobs", 2)
+    assert done.returncode == 0 and "1 of 2 runs are finished already" in done.stdout
+
+
+def test_two_ablations_do_not_share_a_folder(undisturbed):
+    from ppcls_lite.engine.lock import FolderLock
+
+    protocol, out, _ = undisturbed
+    lock = FolderLock(out)
+    lock.acquire()
+    try:
+        done = call(protocol, "--output", out)
+    finally:
+        lock.release()
+    assert done.returncode == 2 and "is in use by another process" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["quik"], "did you mean 'quick'"),
+        (["quick", "--arms", "octresnet02"], "did you mean 'octresnet20'"),
+        (["quick", "--seeds", "0"], "--seeds is 0, expected a whole number at least 1"),
+        (["quick", "--jobs", "0"], "--jobs is 0, expected a whole number at least 1"),
+        (["quick", "-o", "Global.seed=3"], "Global.seed is set by the ablation"),
+        (["quick", "-o", "Global.epoch=3"], "did you mean 'epochs'"),
+        (["nowhere.yaml"], "the config cannot be read"),
+    ],
+)
+def test_mistakes_end_with_status_2_and_one_sentence(arguments, message, tmp_path):
+    done = call(*arguments, "--output", tmp_path / "out")
+    assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_threads_are_divided_among_the_runs(undisturbed):
+    _, out, printed = undisturbed
+    cores = len(os.sched_getaffinity(0))
+    threads = max(1, cores // 2)
+    assert f"2 runs side by side on {cores} core" in printed
+    result = json.loads((out / "plain" / "seed_0" / "result.json").read_text())
+    assert result["device"].endswith(f", {threads} threads")
