@@ -143,7 +143,7 @@ _NO_OUTCOME = {
     "Global": ["name", "device", "output_dir", "save_interval", "checkpoints", "resume", "use_visualdl"],
     "DataLoader": ["root"],
 }
-_SECTIONS = {"Global": Global, "DataLoader": DataLoader, "Optimizer": Optimizer, "Loss": Loss, "AMP": AMP}
+SECTIONS = {"Global": Global, "DataLoader": DataLoader, "Optimizer": Optimizer, "Loss": Loss, "AMP": AMP}
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -175,9 +175,9 @@ def build(raw: dict[str, Any], name: str) -> Config:
         UserError: unknown section or key, wrong type or value, or values that do not go together.
     """
     for section in raw:
-        if section not in (*_SECTIONS, "Arch"):
-            raise UserError(f"{section} is not a section; {nearest(section, [*_SECTIONS, 'Arch'])}")
-    sections = {key: _build_section(cls, raw.get(key, {}), key) for key, cls in _SECTIONS.items()}
+        if section not in (*SECTIONS, "Arch"):
+            raise UserError(f"{section} is not a section; {nearest(section, [*SECTIONS, 'Arch'])}")
+    sections = {key: _build_section(cls, raw.get(key, {}), key) for key, cls in SECTIONS.items()}
     run = sections["Global"]
     run = dataclasses.replace(run, name=run.name or name)
     if not run.output_dir:

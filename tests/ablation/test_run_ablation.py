@@ -39,12 +39,23 @@ def write_protocol(folder, text=PROTOCOL, name="tiny"):
     return folder / f"{name}.yaml"
 
 
-def command(*arguments):
-    return [sys.executable, str(TOOL), *map(str, arguments)]
+def start(*arguments):
+    """The tool at work, from an environment as a shell's: the tests' own process has set threads for paddle."""
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    command = [sys.executable, str(TOOL), *map(str, arguments)]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(process):
+    """Wait for the end; returncode, stdout, stderr."""
+    out, err = process.communicate(timeout=600)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def call(*arguments):
-    return subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=600)
+    return finish(start(*arguments))
 
 
 def outcome(folder):
@@ -115,13 +126,13 @@ def test_killed_three_times_it_ends_in_the_undisturbed_table(undisturbed, tmp_pa
     out, rng = tmp_path / "out", random.Random(0)
     for _ in range(3):
         finished = results(out)
-        process = subprocess.Popen(command(protocol, "--output", out, "--jobs", 2), cwd=ROOT, stdout=subprocess.DEVNULL)
+        process = start(protocol, "--output", out, "--jobs", 2)
         deadline = time.monotonic() + rng.uniform(2, 9)
         while time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.05)
         children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        finish(process)
         _, alive = psutil.wait_procs(children, timeout=10)
         assert alive == []  # nobody is left who would write into the folders of the next call
         assert finished.items() <= results(out).items()
@@ -135,15 +146,14 @@ def test_killed_three_times_it_ends_in_the_undisturbed_table(undisturbed, tmp_pa
 def test_ctrl_c_stops_all_runs_says_how_to_go_on_and_leaves_the_folder_free(tmp_path):
     protocol = write_protocol(tmp_path, PROTOCOL.replace("seeds: 2", "seeds: 1"))
     out = tmp_path / "out"
-    arguments = command(protocol, "--output", out, "--jobs", 2, "-o", "Global.epochs=1000")
-    process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = start(protocol, "--output", out, "--jobs", 2, "-o", "Global.epochs=1000")
     while process.poll() is None and not (out / "plain" / "seed_0" / "checkpoints").exists():
         time.sleep(0.05)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, printed
-    assert "stopping; finished epochs are kept" in printed and "Traceback" not in printed
+    done = finish(process)
+    assert done.returncode == 130, done.stdout + done.stderr
+    assert "stopping; finished epochs are kept" in done.stdout and "Traceback" not in done.stdout + done.stderr
     assert len(children) == 2 and not any(child.is_running() for child in children)
 
 
@@ -172,8 +182,7 @@ def test_broken_arms_are_reported_and_the_rest_goes_on(tmp_path):
 
 def test_a_run_that_is_killed_is_reported_and_the_next_call_finishes_it(tmp_path):
     protocol, out = write_protocol(tmp_path, PROTOCOL.replace("seeds: 2", "seeds: 1")), tmp_path / "out"
-    arguments = command(protocol, "--output", out, "--jobs", 2)
-    process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = start(protocol, "--output", out, "--jobs", 2)
     victim = None
     while victim is None and process.poll() is None:
         time.sleep(0.05)
@@ -182,10 +191,10 @@ def test_a_run_that_is_killed_is_reported_and_the_next_call_finishes_it(tmp_path
                 if f"Global.output_dir={out}/oct/seed_0" in child.cmdline():
                     victim = child
     victim.kill()
-    printed, _ = process.communicate(timeout=300)
-    assert process.returncode == 1
-    assert "oct seed 0: failed: killed (SIGKILL), as the system does when memory runs out" in printed
-    assert "1 of 2 runs failed: oct seed 0" in printed
+    done = finish(process)
+    assert done.returncode == 1
+    assert "oct seed 0: failed: killed (SIGKILL), as the system does when memory runs out" in done.stdout
+    assert "1 of 2 runs failed: oct seed 0" in done.stdout
     done = call(protocol, "--output", out, "--jobs", 2)
     assert done.returncode == 0 and "1 of 2 runs are finished already" in done.stdout
 

@@ -3,6 +3,8 @@
 import csv
 
 from visualdl import LogReader
+from visualdl.proto import record_pb2
+from visualdl.reader.record_reader import RecordReader
 
 from ppcls_lite.engine import callbacks
 from ppcls_lite.engine.dashboard import RECORDS
@@ -20,6 +22,17 @@ def without_timing(row):
 def scalars(folder, tag):
     reader = LogReader(file_path=str(folder / "vdl" / RECORDS))
     return [(point.id, point.value) for point in reader.get_data("scalar", tag)]
+
+
+def records(folder):
+    """All values in a run's VisualDL records, in their order."""
+    reader = RecordReader(filepath=str(folder / "vdl" / RECORDS))
+    found = []
+    while True:
+        try:
+            found.extend(record_pb2.Record.FromString(reader.get_next()).values)
+        except StopIteration:
+            return found
 
 
 def interrupt_at(monkeypatch, epoch, step, error=KeyboardInterrupt):

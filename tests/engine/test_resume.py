@@ -6,6 +6,7 @@ import paddle
 import pytest
 
 from ppcls_lite.engine.dashboard import RECORDS, rewind
+from ppcls_lite.engine.lock import FolderLock
 from ppcls_lite.engine.train import train
 from ppcls_lite.errors import UserError
 from tests.engine.helpers import interrupt_at, rows, scalars, without_timing
@@ -158,3 +159,15 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tiny, tmp_path, settings, mes
     train(tiny("source"))
     with pytest.raises(UserError, match=message):
         train(tiny("next", **{"Global.checkpoints": str(tmp_path / "source"), **settings}))
+
+
+def test_a_folder_that_another_process_writes_to_is_refused(tiny, tmp_path):
+    config = tiny(**{"Global.resume": "auto"})
+    (tmp_path / "run").mkdir()
+    other = FolderLock(tmp_path / "run")
+    other.acquire()
+    with pytest.raises(UserError, match="is in use by another process"):
+        train(config)
+    assert list((tmp_path / "run").iterdir()) == []
+    other.release()
+    train(config)

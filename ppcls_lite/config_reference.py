@@ -1,0 +1,81 @@
+"""The reference of all settings, docs/configuration.md, made from the schema: ``python -m ppcls_lite.config_reference``."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tabulate import tabulate
+
+from ppcls_lite import config as configs
+from ppcls_lite.arch import list_models, model_options
+from ppcls_lite.options import describe
+
+PATH = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
+
+HEADERS = ["setting", "value", "default", "meaning"]
+
+INTRODUCTION = """\
+# Configuration
+
+Made from the schema in `ppcls_lite/config.py` by `python -m ppcls_lite.config_reference`; change it there.
+
+A configuration is a YAML file of the sections below; what it leaves out has its default. `_BASE_: other.yaml` (or a list)
+inherits from files named relative to it. On the command line `-o SECTION.KEY=VALUE ...` replaces single settings, the
+value in YAML: `-o Global.epochs=5 Optimizer.lr.learning_rate=0.01`. A misspelt key, a wrong type and values that do not go
+together are refused before anything starts. A run writes the configuration with every default filled in to its
+`config.yaml`, which makes the same run again.
+"""
+
+ARCH = """\
+## Arch
+
+`Arch.name` is one of {models}.
+
+The other keys of the section are that model's options, which `docs/networks.md` explains. `Arch.num_classes`, a whole
+number, is by default the number of classes of the data set.
+"""
+
+
+def make_reference() -> str:
+    """The text of docs/configuration.md."""
+    parts = [INTRODUCTION]
+    for name, section in configs.SECTIONS.items():
+        parts.append(f"## {name}\n\n{section.__doc__}\n\n{_table(_settings(section, f'{name}.'), HEADERS)}\n")
+    models = list_models()
+    options: dict[tuple[str, str, str], list[str]] = {}
+    for model in models:
+        for key, option in model_options(model).items():
+            if key == "num_classes":  # in a configuration, the data set's
+                continue
+            row = (f"`Arch.{key}`", describe(option.annotation), _show(option.default))
+            options.setdefault(row, []).append(f"`{model}`")
+    rows = sorted((*row, "all" if len(having) == len(models) else ", ".join(having)) for row, having in options.items())
+    table = _table(rows, ["setting", "value", "default", "models"])
+    return "\n".join([*parts, ARCH.format(models=", ".join(f"`{model}`" for model in models)), table, ""])
+
+
+def _settings(section: type, prefix: str) -> Iterator[tuple[str, str, str, str]]:
+    for field in dataclasses.fields(section):
+        if dataclasses.is_dataclass(field.type):
+            yield from _settings(field.type, f"{prefix}{field.name}.")
+        else:
+            yield f"`{prefix}{field.name}`", describe(field.type), _show(field.default), field.metadata["doc"]
+
+
+def _table(rows: Iterable[tuple[str, ...]], headers: list[str]) -> str:
+    return tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True)
+
+
+def _show(value: Any) -> str:
+    """A default as YAML writes it."""
+    if value == "":
+        return ""
+    value = list(value) if isinstance(value, tuple) else value
+    return f"`{yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}`"
+
+
+if __name__ == "__main__":
+    PATH.write_text(make_reference())
+    print(f"wrote {PATH}")
