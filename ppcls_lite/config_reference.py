@@ -1,4 +1,4 @@
-"""The reference of all settings, docs/configuration.md, made from the schema: ``python -m ppcls_lite.config_reference``."""
+"""docs/configuration.md, made from the schema by ``python -m ppcls_lite.config_reference``."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator
@@ -21,10 +21,10 @@ INTRODUCTION = """\
 
 Made from the schema in `ppcls_lite/config.py` by `python -m ppcls_lite.config_reference`; change it there.
 
-A configuration is a YAML file of the sections below; what it leaves out has its default. `_BASE_: other.yaml` (or a list)
-inherits from files named relative to it. On the command line `-o SECTION.KEY=VALUE ...` replaces single settings, the
-value in YAML: `-o Global.epochs=5 Optimizer.lr.learning_rate=0.01`. A misspelt key, a wrong type and values that do not go
-together are refused before anything starts. A run writes the configuration with every default filled in to its
+A configuration is a YAML file of the sections below; what it leaves out has its default. `_BASE_: other.yaml` (or a
+list) inherits from files named relative to it. On the command line `-o SECTION.KEY=VALUE ...` replaces single settings,
+the value in YAML: `-o Global.epochs=5 Optimizer.lr.learning_rate=0.01`. A misspelt key, a wrong type and values that do
+not go together are refused before anything starts. A run writes the configuration with every default filled in to its
 `config.yaml`, which makes the same run again.
 """
 

@@ -67,7 +67,7 @@ def _run_all(protocol: Protocol, runs: Sequence[Run], output: Path, jobs: int | 
         logger.info("%d of %d runs are finished already", len(runs) - len(to_do), len(runs))
     logger.info("dashboard: visualdl --logdir %s", output)
     cpu_only = all(run.config.Global.device == "cpu" for run in runs if run.config)
-    slots = plan_slots(jobs, len(to_do), cpu_only) if to_do else [{}]
+    slots = plan_slots(jobs, len(runs), cpu_only) if to_do else [{}]
     failed = execute(runs, slots)
     write_graphs(runs, len(slots))
     return failed

@@ -35,18 +35,20 @@ def plan_slots(jobs: int | None, runs: int, cpu_only: bool) -> list[Mapping[str,
     Args:
         jobs: how many; None for one a GPU, or on a CPU one a core as far as there is memory. Networks of this size use
             one thread each better than one network uses several.
-        runs: how many there are to do.
+        runs: of the whole ablation, finished ones included. Results depend on the number of threads in their last
+            digits, so that it must not depend on how much is left to do, or on how much memory is free.
         cpu_only: leave GPUs alone.
     """
     cores = len(os.sched_getaffinity(0))
     if cpu_only or _device().why_no_gpu():
+        wanted = min(jobs or cores, runs)
+        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // wanted))
         fits = 1 + max(0, psutil.virtual_memory().available - CPU_JOB_BYTES) // CPU_JOB_BYTES
-        jobs = max(1, min(jobs or min(cores, fits), runs))
-        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // jobs))
+        jobs = wanted if jobs else min(wanted, fits)
         logger.info("%s side by side on %s, %s each", _count(jobs, "run"), _count(cores, "core"), _threads(threads))
         return [{"OMP_NUM_THREADS": threads}] * jobs
     gpus = _device().gpu_ids()
-    jobs = max(1, min(jobs or len(gpus), runs))
+    jobs = min(jobs or len(gpus), runs)
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // jobs))
     logger.info("%s side by side on GPU %s", _count(jobs, "run"), ", ".join(gpus[:jobs]))
     return [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)], "OMP_NUM_THREADS": threads} for i in range(jobs)]

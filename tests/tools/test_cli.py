@@ -92,7 +92,7 @@ def test_benchmark_puts_models_side_by_side():
     assert done.stdout.startswith("loader: median ")
 
 
-@pytest.mark.parametrize("tool", ["train", "eval", "summary", "benchmark"])
+@pytest.mark.parametrize("tool", ["train", "eval", "summary", "benchmark", "report", "ablation"])
 def test_help_shows_examples_and_does_not_import_paddle(tool):
     code = (
         "import runpy, sys; sys.argv = ['x', '--help']\n"
@@ -100,7 +100,8 @@ def test_help_shows_examples_and_does_not_import_paddle(tool):
         "except SystemExit: print('paddle' in sys.modules)"
     )
     done = call("-c", code)
-    assert f"python tools/{tool}.py" in done.stdout and done.stdout.splitlines()[-1] == "False"
+    example = "bash scripts/run_ablation.sh" if tool == "ablation" else f"python tools/{tool}.py"
+    assert example in done.stdout and done.stdout.splitlines()[-1] == "False"
 
 
 def overrides(*settings):
