@@ -6,3 +6,8 @@ def describe_seconds(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def count(number: int | str, word: str) -> str:
+    """``"1 seed"``, ``"3 seeds"``."""
+    return f"{number} {word}" if str(number) == "1" else f"{number} {word}s"

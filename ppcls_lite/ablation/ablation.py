@@ -11,6 +11,7 @@ from ppcls_lite.ablation.record import make_record
 from ppcls_lite.ablation.runs import Run, plan_runs
 from ppcls_lite.engine.lock import FolderLock
 from ppcls_lite.errors import UserError
+from ppcls_lite.text import count
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,8 @@ def run_ablation(
 def _run_all(protocol: Protocol, runs: Sequence[Run], output: Path, jobs: int | None) -> list[Run]:
     to_do = [run for run in runs if run.result() is None]
     arms = len({run.arm.name for run in runs})
-    logger.info("ablation %s in %s: %d arms x %d seeds", protocol.name, output, arms, len(runs) // arms)
+    size = f"{count(arms, 'arm')} x {count(len(runs) // arms, 'seed')}"
+    logger.info("ablation %s in %s: %s", protocol.name, output, size)
     if len(to_do) < len(runs):
         logger.info("%d of %d runs are finished already", len(runs) - len(to_do), len(runs))
     logger.info("dashboard: visualdl --logdir %s", output)

@@ -55,9 +55,9 @@ def execute(runs: Sequence[Run], slots: Sequence[Mapping[str, str]]) -> list[Run
         The runs that failed; each was reported with the end of its log.
     """
     failed = [run for run in runs if run.error]
-    for run in failed:
-        logger.info("%s: cannot start: %s", run.name, run.error)
     waiting = [run for run in runs if not run.error and run.result() is None]
+    for number, run in enumerate(failed, len(runs) - len(waiting) - len(failed) + 1):
+        logger.info("[%d/%d] %s: cannot start: %s", number, len(runs), run.name, run.error)
     progress = _Progress(runs, len(slots), waiting, failed)
     free, jobs = list(range(len(slots))), []
     with logging_redirect_tqdm([logging.getLogger("ppcls_lite")]):  # log lines stand above the bar
@@ -71,7 +71,7 @@ def execute(runs: Sequence[Run], slots: Sequence[Mapping[str, str]]) -> list[Run
                     jobs.remove(job)
                     free.append(job.slot)
                     problem = _problem(job)
-                    progress.end(job, problem)
+                    progress.end(job, problem, jobs, waiting)
                     if problem:
                         failed.append(job.run)
                 progress.update(jobs, waiting)
@@ -204,8 +204,8 @@ class _Progress:
         self.bar.n = sum(self.done.values())
         self.bar.refresh()
 
-    def end(self, job: _Job, problem: str) -> None:
-        """Say how a run ended."""
+    def end(self, job: _Job, problem: str, jobs: Sequence[_Job], waiting: Sequence[Run]) -> None:
+        """Say how a run ended; ``jobs`` and ``waiting`` are what is left."""
         self.ended += 1
         self.done[job.run] = job.run.epochs_done() if problem else self.epochs[job.run]
         head = f"[{self.ended}/{self.total}] {job.run.name}"
@@ -216,6 +216,7 @@ class _Progress:
             return
         result = job.run.result()
         self.pace[job.run.arm.name] = result["wall_s"] / result["epochs"]
+        self.update(jobs, waiting)
         took = describe_seconds(time.monotonic() - job.start)
         logger.info(
             "%s: top-1 %.4f after %d epochs (%s)%s", head, result["test_top1"], result["epochs"], took, self.left

@@ -8,6 +8,7 @@ import psutil
 
 from ppcls_lite import cli
 from ppcls_lite.data import cifar10
+from ppcls_lite.text import count
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +46,14 @@ def plan_slots(jobs: int | None, runs: int, cpu_only: bool) -> list[Mapping[str,
         threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // wanted))
         fits = 1 + max(0, psutil.virtual_memory().available - CPU_JOB_BYTES) // CPU_JOB_BYTES
         jobs = wanted if jobs else min(wanted, fits)
-        logger.info("%s side by side on %s, %s each", _count(jobs, "run"), _count(cores, "core"), _threads(threads))
+        logger.info(
+            "%s side by side on %s, %s each", count(jobs, "run"), count(cores, "core"), count(threads, "thread")
+        )
         return [{"OMP_NUM_THREADS": threads}] * jobs
     gpus = _device().gpu_ids()
     jobs = min(jobs or len(gpus), runs)
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // jobs))
-    logger.info("%s side by side on GPU %s", _count(jobs, "run"), ", ".join(gpus[:jobs]))
+    logger.info("%s side by side on GPU %s", count(jobs, "run"), ", ".join(gpus[:jobs]))
     return [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)], "OMP_NUM_THREADS": threads} for i in range(jobs)]
 
 
@@ -60,11 +63,3 @@ def _device():
     from ppcls_lite.engine import device
 
     return device
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'s' * (number != 1)}"
-
-
-def _threads(number: str) -> str:
-    return f"{number} thread{'s' * (number != '1')}"

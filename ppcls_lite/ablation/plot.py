@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from ppcls_lite.text import count
+
 if TYPE_CHECKING:
     from ppcls_lite.ablation.report import Row
 
@@ -57,7 +59,8 @@ def draw_plot(rows: Sequence["Row"], path: Path) -> None:
             axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(alpha=0.3)
     seeds = sorted({len(row.runs) for row in rows})
-    figure.suptitle(f"mean and standard deviation over {' or '.join(map(str, seeds))} seeds", fontsize=10)
+    number = count(" or ".join(map(str, seeds)), "seed")
+    figure.suptitle(f"mean and standard deviation over {number}", fontsize=10)
     figure.legend(handles=handles, loc="outside right upper", fontsize=8)
     figure.savefig(path, format="png", dpi=110)
 

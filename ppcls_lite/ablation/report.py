@@ -13,6 +13,7 @@ from ppcls_lite.ablation.record import Record, read_record
 from ppcls_lite.ablation.runs import run_folder
 from ppcls_lite.ablation.statistics import Difference, Mean, paired_difference, summarize
 from ppcls_lite.engine.run_dir import RunDir, replacing, write_text
+from ppcls_lite.text import count
 
 RUN_COLUMNS = ("arm", "seed", "test_top1", "test_loss", "epochs", "params", "macs", "images_per_sec", "wall_s")
 
@@ -97,8 +98,8 @@ def describe(record: Record, rows: list[Row], runs: dict[tuple[str, int], dict[s
 def _facts(record: Record, runs: dict[tuple[str, int], dict[str, Any]]) -> list[str]:
     results = list(runs.values())
     settings = f", with {' '.join(record.settings)}" if record.settings else ""
-    seeds = f"{record.seeds} seed{'s' * (record.seeds != 1)}"
-    lines = [f"- protocol: {record.protocol}, {len(record.arms)} arms, {seeds}{settings}"]
+    size = f"{count(len(record.arms), 'arm')}, {count(record.seeds, 'seed')}"
+    lines = [f"- protocol: {record.protocol}, {size}{settings}"]
     if not results:
         return [*lines, "- no run is finished"]
     epochs = _distinct(f"{r['epochs']}" for r in results)
@@ -189,7 +190,7 @@ def _finding(row: Row) -> str:
 
 def _legend(runs: dict[tuple[str, int], dict[str, Any]]) -> list[str]:
     smallest = {100 / run["test_images"] for run in runs.values()}
-    image = f" One test image is {max(smallest):.2g} points." if smallest else ""
+    image = f" One test image is {count(f'{max(smallest):.2g}', 'point')}." if smallest else ""
     return [
         f"Top-1: mean ± sample standard deviation over seeds, after the last epoch.{image} To plain: difference to the "
         "group's first arm, paired by seed, with the 95 % interval of the paired t-test; unresolved where it spans 0. "

@@ -72,7 +72,7 @@ def plan_runs(arms: Sequence[Arm], seeds: int, settings: Sequence[str], output: 
             try:
                 arm.load([])
             except UserError as error:  # a broken arm does not keep the others from running
-                problem = str(error)
+                problem = str(error).replace("-o ", "set: ", 1) if str(error).startswith("-o ") else str(error)
             else:
                 config = arm.load([*settings, *own])
                 run_dir = RunDir(folder)

@@ -121,6 +121,8 @@ def _index() -> dict[str, Model]:
 
 def _factory_options(factory: ast.FunctionDef, classes: dict[str, ast.ClassDef]) -> dict[str, Option]:
     """A factory's own keywords, and for ``**options`` those of the class it returns that it does not set itself."""
+    if factory.args.args:
+        raise TypeError(f"{factory.name}: options are keyword-only; write def {factory.name}(*, ...)")
     found = _keywords(factory.args)
     if factory.args.kwarg is not None:
         if getattr(factory.returns, "id", None) not in classes:

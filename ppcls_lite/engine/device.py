@@ -10,6 +10,7 @@ import paddle
 import psutil
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.text import count
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def describe_device() -> str:
     """The device by name: ``"gpu: NVIDIA A100"``, ``"cpu: AMD EPYC, 2 threads"``."""
     if on_gpu():
         return f"gpu: {paddle.device.cuda.get_device_name()}"
-    return f"cpu: {_processor()}, {os.environ.get('OMP_NUM_THREADS', '1')} threads"
+    return f"cpu: {_processor()}, {count(os.environ.get('OMP_NUM_THREADS', '1'), 'thread')}"
 
 
 def synchronize() -> None:

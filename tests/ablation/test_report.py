@@ -77,7 +77,7 @@ def test_an_arm_is_a_row_with_its_difference_to_the_plain_network(ablation):
     assert rows["oct"]["to plain, points"] == "+2.00 [-0.48, +4.48] unresolved"
     assert rows["oct"]["multiply-adds"] == "1,000,000" and rows["oct"]["seeds"] == "3"
     assert "oct against plain: unresolved" in text and "0.50 of the multiply-adds" in text
-    assert "sha256 c12c41fb5c63" in text and "with Global.epochs=3" in text and "One test image is 1 points" in text
+    assert "sha256 c12c41fb5c63" in text and "with Global.epochs=3" in text and "One test image is 1 point." in text
     assert (folder / "report.md").read_text().startswith(text)
     assert (folder / "plot.png").read_bytes().startswith(b"\x89PNG")
 

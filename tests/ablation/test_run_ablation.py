@@ -14,6 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ppcls_lite.text import count
+
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "ablation.py"
 BASE = """
@@ -173,7 +175,10 @@ def test_broken_arms_are_reported_and_the_rest_goes_on(tmp_path):
     protocol, out = write_protocol(tmp_path, BROKEN), tmp_path / "out"
     done = call(protocol, "--output", out, "--jobs", 2)
     assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
-    assert "misspelt seed 0: cannot start" in done.stdout and "did you mean 'oct_mobilenet'" in done.stdout
+    assert (
+        "[1/4] misspelt seed 0: cannot start: set: Arch.name=oct_mobilnet" in done.stdout
+        and "did you mean 'oct_mobilenet'" in done.stdout
+    )
     assert "hungry seed 0: failed: exit status 2" in done.stdout
     assert "DataLoader.batch_size 65 is more than the 64 training images" in done.stdout  # from its log
     assert "2 of 4 runs failed: misspelt seed 0, hungry seed 0" in done.stdout
@@ -236,4 +241,4 @@ def test_threads_are_divided_among_the_runs(undisturbed):
     threads = max(1, cores // 2)
     assert f"2 runs side by side on {cores} core" in printed
     result = json.loads((out / "plain" / "seed_0" / "result.json").read_text())
-    assert result["device"].endswith(f", {threads} threads")
+    assert result["device"].endswith(f", {count(threads, 'thread')}")
