@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from ppcls_lite import config as configs
 from ppcls_lite.errors import TrainingError, UserError
+from ppcls_lite.resources import count_cores
 
 # A disk that is full or broken is no mistake in the input.
 _DEVICE_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS)
@@ -81,7 +82,7 @@ def import_paddle(computes: bool = True) -> None:
     nothing leaves it as it is, for those that it starts.
     """
     if computes:
-        os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+        os.environ.setdefault("OMP_NUM_THREADS", str(count_cores()))
     # Threads that wait spin for 1 ms, not 200: where others use the cores, too, a step took twelve times as long.
     os.environ.setdefault("KMP_BLOCKTIME", "1")
     # Paddle warns of more than one thread whatever the machine, and of a missing ccache.

@@ -37,14 +37,15 @@ def main() -> None:
             coerce(getattr(args, name), Positive, f"--{name}")
     check_settings(args.override, "-o")
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, cli.exit_on_signal)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, cli.exit_on_signal)
     name = args.protocol
     if name is None:
-        root = [setting.partition("=")[2] for setting in args.override if setting.startswith("DataLoader.root=")]
-        name, why = choose_protocol(root[-1] if root else None)
+        given = dict(setting.split("=", 1) for setting in args.override if "=" in setting)
+        name, why = choose_protocol(given.get("Global.device"), given.get("DataLoader.root"))
         print(f"ablation: {name} ({why})", flush=True)
     protocol = load_protocol(name)
-    output = args.output or Path("output") / f"ablation_{protocol.name}"
+    output = (args.output or Path("output") / f"ablation_{protocol.name}").expanduser()
     if run_ablation(protocol, output, args.arms, args.seeds, args.jobs, args.override):
         sys.exit(1)
 

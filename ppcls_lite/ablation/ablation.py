@@ -1,14 +1,17 @@
 """``run_ablation``: a protocol's arms and seeds, from nothing to the report."""
 
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ppcls_lite import cli
 from ppcls_lite.ablation.execute import execute, write_graphs
-from ppcls_lite.ablation.machine import plan_slots
+from ppcls_lite.ablation.machine import choose_threads, plan_slots
 from ppcls_lite.ablation.protocol import Protocol
 from ppcls_lite.ablation.record import make_record
 from ppcls_lite.ablation.runs import Run, plan_runs
+from ppcls_lite.data import fetch_dataset
 from ppcls_lite.engine.lock import FolderLock
 from ppcls_lite.errors import UserError
 from ppcls_lite.text import count
@@ -35,11 +38,15 @@ def run_ablation(
         settings: ``SECTION.KEY=VALUE`` for all arms.
 
     Raises:
-        UserError: unknown arms, settings that do not fit, or a folder that holds something else.
+        UserError: unknown arms, settings that do not fit, data that cannot be had, a folder that holds something else.
     """
-    chosen, seeds = protocol.select(arms), seeds or protocol.seeds
-    record = make_record(protocol, [arm.name for arm in chosen], seeds, settings, output)
-    runs = plan_runs(chosen, seeds, settings, output)
+    chosen, seeds = [arm.name for arm in protocol.select(arms)], seeds or protocol.seeds
+    record = make_record(protocol, chosen, seeds, choose_threads(jobs, len(chosen) * seeds), settings, output)
+    # Runs of earlier calls stand in the same table: they must have been made with the same settings.
+    everything = plan_runs([protocol.arms[name] for name in record.arms], record.seeds, settings, output)
+    runs = [run for run in everything if run.arm.name in chosen and run.seed < seeds]
+    if all(run.error for run in runs):
+        raise UserError(runs[0].error)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -48,28 +55,42 @@ def run_ablation(
     lock.acquire()
     try:
         record.write(output)
-        failed = _run_all(protocol, runs, output, jobs)
+        failed = _run_all(protocol, runs, output, jobs, record.threads)
         from ppcls_lite.ablation.report import write_report  # scipy and matplotlib take a second
 
-        print(f"\n{write_report(output)}")
+        print(f"\n{write_report(output)}\n", flush=True)
     finally:
         lock.release()
+    if any(run.config.Global.use_visualdl for run in runs if run.config):
+        logger.info("dashboard: %s --logdir %s", _visualdl(), output)
     if failed:
         names = ", ".join(run.name for run in failed)
         logger.info("%d of %d runs failed: %s; the same command tries them again", len(failed), len(runs), names)
     return failed
 
 
-def _run_all(protocol: Protocol, runs: Sequence[Run], output: Path, jobs: int | None) -> list[Run]:
-    to_do = [run for run in runs if run.result() is None]
+def _run_all(protocol: Protocol, runs: Sequence[Run], output: Path, jobs: int | None, threads: int) -> list[Run]:
     arms = len({run.arm.name for run in runs})
     size = f"{count(arms, 'arm')} x {count(len(runs) // arms, 'seed')}"
     logger.info("ablation %s in %s: %s", protocol.name, output, size)
-    if len(to_do) < len(runs):
-        logger.info("%d of %d runs are finished already", len(runs) - len(to_do), len(runs))
-    logger.info("dashboard: visualdl --logdir %s", output)
-    cpu_only = all(run.config.Global.device == "cpu" for run in runs if run.config)
-    slots = plan_slots(jobs, len(runs), cpu_only) if to_do else [{}]
+    to_do = [run.config for run in runs if run.config and run.result() is None]
+    finished = sum(run.result() is not None for run in runs)
+    if finished:
+        logger.info("%d of %d runs are finished already", finished, len(runs))
+    if not to_do:
+        return execute(runs, [])
+    cli.import_paddle(computes=False)
+    for dataset, root in {(config.DataLoader.dataset, config.DataLoader.root) for config in to_do}:
+        fetch_dataset(dataset, root)  # now, since runs side by side would all download it
+    if any(config.Global.use_visualdl for config in to_do):
+        logger.info("dashboard: %s --logdir %s", _visualdl(), output)
+    slots = plan_slots(jobs, to_do, threads)
     failed = execute(runs, slots)
     write_graphs(runs, len(slots))
     return failed
+
+
+def _visualdl() -> Path:
+    """The command, which is not on the PATH where the virtual environment is not active."""
+    command = Path(sys.executable).with_name("visualdl")
+    return command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command

@@ -15,6 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ppcls_lite.ablation.machine import Slot
 from ppcls_lite.ablation.runs import Run
 from ppcls_lite.text import describe_seconds
 
@@ -24,13 +25,17 @@ TOOLS = Path(__file__).resolve().parents[2] / "tools"
 POLL_S = 0.2
 GRACE_S = 30.0  # for a stopped run to finish its step
 TAIL_LINES = 6
+QUIET_S = 600.0  # without a terminal, a line at least so often
 
 _libc = ctypes.CDLL(None)
+_own_pid = os.getpid()
 
 
 def _die_with_parent() -> None:
     """In the child: be killed when the ablation is, however that ends. Finished epochs are kept in any case."""
     _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != _own_pid:  # it has ended already
+        os._exit(1)
 
 
 @dataclass
@@ -44,12 +49,12 @@ class _Job:
     start: float = field(default_factory=time.monotonic)
 
 
-def execute(runs: Sequence[Run], slots: Sequence[Mapping[str, str]]) -> list[Run]:
+def execute(runs: Sequence[Run], slots: Sequence[Slot]) -> list[Run]:
     """Do the runs that are not finished, in their order, one process to a slot.
 
     Args:
         runs: all runs; the finished ones count in the progress.
-        slots: a process's own environment variables (device, threads) each.
+        slots: as many as run side by side; none where nothing is left to do.
 
     Returns:
         The runs that failed; each was reported with the end of its log.
@@ -84,10 +89,10 @@ def execute(runs: Sequence[Run], slots: Sequence[Mapping[str, str]]) -> list[Run
 
 
 def write_graphs(runs: Sequence[Run], jobs: int) -> None:
-    """Have the graph of each arm's network written beside the records of its first finished run."""
+    """Have the graph of each arm's network written beside the records of its first finished run, where it has any."""
     first: dict[str, Run] = {}
     for run in runs:
-        if run.result() is not None:
+        if run.config and run.config.Global.use_visualdl and run.result() is not None:
             first.setdefault(run.arm.name, run)
     waiting = [run for run in first.values() if not any((run.folder / "vdl").glob("vdlgraph.*"))]
     while waiting:
@@ -97,7 +102,7 @@ def write_graphs(runs: Sequence[Run], jobs: int) -> None:
             _spawn(
                 [str(TOOLS / "summary.py"), "-c", str(run.folder / "config.yaml"), "--graph", str(run.folder / "vdl")],
                 log,
-                {"OMP_NUM_THREADS": "1"},
+                {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
             )
             for run, log in zip(now, logs, strict=True)
         ]
@@ -110,13 +115,15 @@ def write_graphs(runs: Sequence[Run], jobs: int) -> None:
             raise
 
 
-def _start(run: Run, slot: Mapping[str, str]) -> subprocess.Popen:
-    return _spawn([str(TOOLS / "train.py"), "-c", str(run.arm.config), "-o", *run.settings], run.log, slot)
+def _start(run: Run, slot: Slot) -> subprocess.Popen:
+    settings = [*run.settings, *(slot.settings if run.config.Global.device == "auto" else ())]
+    arguments = [str(TOOLS / "train.py"), "-c", str(run.arm.config), "-o", *settings]
+    return _spawn(arguments, run.log, slot.environment)
 
 
 def _spawn(arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> subprocess.Popen:
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "wb") as file:
+    with open(log, "ab") as file:
         return subprocess.Popen(
             [sys.executable, *arguments],
             stdin=subprocess.DEVNULL,
@@ -129,11 +136,11 @@ def _spawn(arguments: Sequence[str], log: Path, environment: Mapping[str, str]) 
 
 
 def _stop(processes: Sequence[subprocess.Popen]) -> None:
-    """Ask the processes to stop, as Ctrl-C does, and end those that do not; a second Ctrl-C ends them at once."""
+    """Ask the processes to stop, and end those that do not; a second Ctrl-C ends them at once."""
     logger.info("stopping; finished epochs are kept, and the same command goes on from there")
     try:
         for process in processes:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # not SIGINT, which a background job of a script ignores
         deadline = time.monotonic() + GRACE_S
         for process in processes:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -180,6 +187,7 @@ class _Progress:
             if result:
                 self.pace[run.arm.name] = result["wall_s"] / result["epochs"]
         self.left = ""
+        self.spoken = time.monotonic()
         self.bar = tqdm(
             total=sum(self.epochs.values()),
             bar_format="{desc}{bar}{n_fmt}/{total_fmt} epochs{postfix}",
@@ -190,37 +198,44 @@ class _Progress:
 
     def update(self, jobs: Sequence[_Job], waiting: Sequence[Run]) -> None:
         """Count finished epochs, estimate the time left."""
-        seconds = 0.0
         for job in jobs:
             done = self.done[job.run] = job.run.epochs_done()
             if done > job.epochs_before:
                 self.pace[job.run.arm.name] = (time.monotonic() - job.start) / (done - job.epochs_before)
         known = sum(self.pace.values()) / len(self.pace) if self.pace else None
-        for run in [*(job.run for job in jobs), *waiting]:
-            seconds += (self.epochs[run] - self.done[run]) * self.pace.get(run.arm.name, known or 0.0)
-        self.left = f"; about {describe_seconds(seconds / self.slots)} left" if known and (jobs or waiting) else ""
+        todo = [*(job.run for job in jobs), *waiting]
+        if known and todo:
+            seconds = [(self.epochs[run] - self.done[run]) * self.pace.get(run.arm.name, known) for run in todo]
+            self.left = f"about {describe_seconds(max(*seconds, sum(seconds) / self.slots))} left"
+        else:
+            self.left = ""
         self.bar.set_description_str(", ".join(job.run.name for job in jobs) + " ", refresh=False)
-        self.bar.set_postfix_str(self.left.lstrip("; "), refresh=False)
+        self.bar.set_postfix_str(self.left, refresh=False)
         self.bar.n = sum(self.done.values())
         self.bar.refresh()
+        if self.bar.disable and time.monotonic() - self.spoken > QUIET_S:
+            self._say("%d of %d epochs%s", self.bar.n, self.bar.total, f"; {self.left}" if self.left else "")
 
     def end(self, job: _Job, problem: str, jobs: Sequence[_Job], waiting: Sequence[Run]) -> None:
         """Say how a run ended; ``jobs`` and ``waiting`` are what is left."""
         self.ended += 1
         self.done[job.run] = job.run.epochs_done() if problem else self.epochs[job.run]
+        self.update(jobs, waiting)
         head = f"[{self.ended}/{self.total}] {job.run.name}"
         if problem:
-            logger.info("%s: failed: %s; the end of %s:", head, problem, job.run.log)
+            self._say("%s: failed: %s; the end of %s:", head, problem, job.run.log)
             for line in read_tail(job.run.log):
                 logger.info("    %s", line)
             return
         result = job.run.result()
         self.pace[job.run.arm.name] = result["wall_s"] / result["epochs"]
-        self.update(jobs, waiting)
         took = describe_seconds(time.monotonic() - job.start)
-        logger.info(
-            "%s: top-1 %.4f after %d epochs (%s)%s", head, result["test_top1"], result["epochs"], took, self.left
-        )
+        left = f"; {self.left}" if self.left else ""
+        self._say("%s: top-1 %.4f after %d epochs (%s)%s", head, result["test_top1"], result["epochs"], took, left)
+
+    def _say(self, message: str, *values: object) -> None:
+        logger.info(message, *values)
+        self.spoken = time.monotonic()
 
     def close(self) -> None:
         """Take the bar away."""

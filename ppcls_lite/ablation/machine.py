@@ -2,26 +2,43 @@
 
 import logging
 import os
-from collections.abc import Mapping
-
-import psutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from ppcls_lite import cli
-from ppcls_lite.data import cifar10
+from ppcls_lite.config import Config
+from ppcls_lite.data import DATASETS, cifar10
+from ppcls_lite.resources import count_cores, free_memory
 from ppcls_lite.text import count
 
 logger = logging.getLogger(__name__)
 
-CPU_JOB_BYTES = 2 << 30  # free memory asked for each run beside the first on a CPU
+PROCESS_BYTES = 1 << 30
+# Roughly what a training step holds for each pixel of its batch: measured 1.6 kB for ResNet-50, 5 kB for ResNet-20 and
+# 25 kB for ResNet-50 with a stem that keeps the resolution.
+PIXEL_BYTES = {"imagenet": 2 << 10, "cifar": 16 << 10}
 
 
-def choose_protocol(root: str | None) -> tuple[str, str]:
+@dataclass(frozen=True)
+class Slot:
+    """A place for one run at a time: environment variables and settings for its process."""
+
+    environment: dict[str, str] = field(default_factory=dict)
+    settings: tuple[str, ...] = ()
+
+
+def choose_protocol(device: str | None, root: str | None) -> tuple[str, str]:
     """The ablation for this machine, and why: the article's where there is a GPU and CIFAR-10, else the quick one.
 
     Args:
+        device: what ``Global.device`` was set to, or None.
         root: where CIFAR-10 was said to be, or None for the usual places.
     """
-    missing = _device().why_no_gpu()
+    if device == "cpu":
+        return "quick", "Global.device is cpu"
+    missing = _device().why_no_gpu() or _why_gpu_fails()
     if missing:
         return "quick", f"no GPU: {missing}"
     found = cifar10.locate(root)
@@ -30,31 +47,41 @@ def choose_protocol(root: str | None) -> tuple[str, str]:
     return "article", f"a GPU, and CIFAR-10 in {found}"
 
 
-def plan_slots(jobs: int | None, runs: int, cpu_only: bool) -> list[Mapping[str, str]]:
-    """Environment variables of the processes that work side by side, announced.
+def choose_threads(jobs: int | None, runs: int) -> int:
+    """Threads of each run on a CPU: the user's OMP_NUM_THREADS, else so that ``runs`` or ``jobs`` use all cores.
+
+    Networks of this size use one thread each better than one network uses several.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdigit() and int(given) else max(1, count_cores() // min(jobs or runs, runs))
+
+
+def plan_slots(jobs: int | None, configs: Sequence[Config], threads: int) -> list[Slot]:
+    """Places for the runs that work side by side, announced.
 
     Args:
-        jobs: how many; None for one a GPU, or on a CPU one a core as far as there is memory. Networks of this size use
-            one thread each better than one network uses several.
-        runs: of the whole ablation, finished ones included. Results depend on the number of threads in their last
-            digits, so that it must not depend on how much is left to do, or on how much memory is free.
-        cpu_only: leave GPUs alone.
+        jobs: how many; None for one a GPU, or on a CPU as many as cores and memory allow.
+        configs: of the runs.
+        threads: of each run on a CPU.
     """
-    cores = len(os.sched_getaffinity(0))
-    if cpu_only or _device().why_no_gpu():
-        wanted = min(jobs or cores, runs)
-        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // wanted))
-        fits = 1 + max(0, psutil.virtual_memory().available - CPU_JOB_BYTES) // CPU_JOB_BYTES
-        jobs = wanted if jobs else min(wanted, fits)
-        logger.info(
-            "%s side by side on %s, %s each", count(jobs, "run"), count(cores, "core"), count(threads, "thread")
-        )
-        return [{"OMP_NUM_THREADS": threads}] * jobs
+    if all(config.Global.device == "cpu" for config in configs) or _device().why_no_gpu():
+        fits = max(1, free_memory() // max(map(_estimate_memory, configs)))
+        slots = jobs or min(max(1, count_cores() // threads), fits, len(configs))
+        cores, each = count(count_cores(), "core"), count(threads, "thread")
+        logger.info("%s side by side on %s, %s each", count(slots, "run"), cores, each)
+        return [Slot({"OMP_NUM_THREADS": str(threads)})] * slots
     gpus = _device().gpu_ids()
-    jobs = min(jobs or len(gpus), runs)
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // jobs))
-    logger.info("%s side by side on GPU %s", count(jobs, "run"), ", ".join(gpus[:jobs]))
-    return [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)], "OMP_NUM_THREADS": threads} for i in range(jobs)]
+    slots = jobs or min(len(gpus), len(configs))
+    logger.info("%s side by side on GPU %s", count(slots, "run"), ", ".join(gpus[:slots]))
+    shared = {"OMP_NUM_THREADS": str(max(1, count_cores() // slots))}
+    # A run must not fall back to the CPU, where it might take a hundred times as long.
+    return [Slot({**shared, "CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]}, ("Global.device=gpu",)) for i in range(slots)]
+
+
+def _estimate_memory(config: Config) -> int:
+    side = config.DataLoader.image_size or DATASETS[config.DataLoader.dataset].image_size
+    per_pixel = PIXEL_BYTES[config.Arch.get("stem", "imagenet")]
+    return PROCESS_BYTES + config.DataLoader.batch_size * side**2 * per_pixel
 
 
 def _device():
@@ -63,3 +90,10 @@ def _device():
     from ppcls_lite.engine import device
 
     return device
+
+
+def _why_gpu_fails() -> str:
+    """Why a convolution fails on the GPU, or nothing; in a process of its own, since it takes the GPU's memory."""
+    code = "from ppcls_lite import cli; cli.import_paddle(); from ppcls_lite.engine import device; device.try_gpu()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    return (done.stderr.strip().splitlines() or ["it does not compute"])[-1] if done.returncode else ""

@@ -30,7 +30,7 @@ def draw_plot(rows: Sequence["Row"], path: Path) -> None:
         place = [other.arm for other in rows if other.group == row.group].index(row.arm)
         marker = MARKERS[place % len(MARKERS)] if row.group else "x"
         top1 = row.summary("test_top1")
-        points = [(row.any("macs") / 1e6, None), _minutes(row)]
+        points = [(row.constant("macs") / 1e6, None), _minutes(row)]
         for axis, (x, x_error) in zip(axes, points, strict=True):
             drawn = axis.errorbar(
                 x,
@@ -45,13 +45,15 @@ def draw_plot(rows: Sequence["Row"], path: Path) -> None:
                 label=row.arm,
             )
             if row.plain is not None and row.plain.runs:
-                x0 = _minutes(row.plain)[0] if axis is axes[1] else row.plain.any("macs") / 1e6
+                x0 = _minutes(row.plain)[0] if axis is axes[1] else row.plain.constant("macs") / 1e6
                 y0 = 100 * row.plain.summary("test_top1").mean
                 axis.plot([x0, x], [y0, 100 * top1.mean], color=color, linewidth=1, alpha=0.5)
         handles.append(drawn)
     axes[0].set(xlabel="million multiply-adds an image", ylabel="test top-1, %")
     axes[1].set(xlabel="training and scoring, minutes")
-    for axis, values in zip(axes, ([row.any("macs") for row in rows], [_minutes(r)[0] for r in rows]), strict=True):
+    for axis, values in zip(
+        axes, ([row.constant("macs") for row in rows], [_minutes(r)[0] for r in rows]), strict=True
+    ):
         if max(values) > 5 * min(values):
             axis.set_xscale("log")
             axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -25,13 +25,16 @@ class Arm:
     config: Path
     settings: tuple[str, ...] = ()
 
-    def load(self, settings: Sequence[str]) -> configs.Config:
-        """Its configuration, ``settings`` in the place of its own.
+    def load(self, settings: Sequence[str] = ()) -> configs.Config:
+        """Its configuration, ``settings`` over its own.
 
         Raises:
-            UserError: as ``config.load``.
+            UserError: as ``config.load``; without ``settings`` it names the arm.
         """
-        return configs.load(self.config, [*self.settings, *settings])
+        try:
+            return configs.load(self.config, [*self.settings, *settings])
+        except UserError as error:
+            raise UserError(str(error) if settings else f"arm {self.name}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -91,20 +94,36 @@ def parse_protocol(raw: dict[str, Any], path: Path) -> Protocol:
     arms, groups = raw.get("arms"), raw.get("groups", {})
     if not isinstance(arms, dict) or not arms or not isinstance(groups, dict):
         raise UserError("expected arms (name: config file) and groups (name: list of arms)")
-    parsed = {str(name): _parse_arm(str(name), value, path.parent) for name, value in arms.items()}
+    parsed = {name: _parse_arm(name, value, path.parent) for name, value in arms.items()}
     for group, members in groups.items():
-        if group in parsed:
-            raise UserError(f"{group} is both an arm and a group; rename one")
-        if not isinstance(members, list) or len(members) < 2 or len(set(map(str, members))) < len(members):
-            raise UserError(f"groups.{group} is {members!r}, expected a list of at least two arms, the plain one first")
-        for member in members:
-            if member not in parsed:
-                raise UserError(f"groups.{group}: {member!r} is not an arm; {nearest(str(member), parsed)}")
+        _check_group(group, members, parsed)
     seeds = coerce(raw.get("seeds", 1), Positive, "seeds")
-    return Protocol(path.stem, seeds, parsed, {str(group): tuple(members) for group, members in groups.items()})
+    return Protocol(path.stem, seeds, parsed, {group: tuple(members) for group, members in groups.items()})
 
 
-def _parse_arm(name: str, raw: Any, folder: Path) -> Arm:
+def _check_name(name: Any, what: str) -> None:
+    if not isinstance(name, str):
+        raise UserError(f"{what}: {name!r} is no name; put it in quotes")
+    if not name or "/" in name or name.startswith((".", "-")):
+        raise UserError(f"{what}: {name!r} is no name; expected one without slashes, not beginning with . or -")
+
+
+def _check_group(group: Any, members: Any, arms: dict[str, Arm]) -> None:
+    _check_name(group, "groups")
+    if group in arms:
+        raise UserError(f"{group} is both an arm and a group; rename one")
+    if not isinstance(members, list) or len(members) < 2:
+        raise UserError(f"groups.{group} is {members!r}, expected a list of at least two arms, the plain one first")
+    for i, member in enumerate(members):
+        _check_name(member, f"groups.{group}")
+        if member not in arms:
+            raise UserError(f"groups.{group}: {member!r} is not an arm; {nearest(member, arms)}")
+        if member in members[:i]:
+            raise UserError(f"groups.{group}: {member!r} stands twice")
+
+
+def _parse_arm(name: Any, raw: Any, folder: Path) -> Arm:
+    _check_name(name, "arms")
     raw = {"config": raw} if isinstance(raw, str) else raw
     if not isinstance(raw, dict) or not isinstance(raw.get("config"), str) or set(raw) - {"config", "set"}:
         raise UserError(f"arms.{name} is {raw!r}, expected a config file, or its config and what to set")
@@ -112,8 +131,6 @@ def _parse_arm(name: str, raw: Any, folder: Path) -> Arm:
     if not isinstance(settings, list) or not all(isinstance(setting, str) for setting in settings):
         raise UserError(f"arms.{name}.set is {settings!r}, expected a list of SECTION.KEY=VALUE")
     check_settings(settings, f"arms.{name}.set")
-    if "/" in name or name.startswith("."):
-        raise UserError(f"arms.{name}: expected a name without slashes")
     return Arm(name, folder / raw["config"], tuple(settings))
 
 

@@ -1,31 +1,38 @@
 """ablation.yaml: what an ablation's folder says of itself."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from ppcls_lite.ablation.protocol import Protocol
 from ppcls_lite.engine.run_dir import write_text
 from ppcls_lite.errors import UserError
+from ppcls_lite.options import Positive, coerce
 
 FILE = "ablation.yaml"
+REPORT_FILES = ("report.md", "results.csv", "runs.csv", "plot.png")
 
 
 @dataclass(frozen=True)
 class Record:
-    """The protocol's name and groups, the arms and the number of seeds asked for so far, settings given on top."""
+    """What was asked for so far: the protocol with its groups, arms, seeds, settings on top, a CPU run's threads."""
 
     protocol: str
-    seeds: int
-    settings: list[str]
-    arms: list[str]
-    groups: dict[str, list[str]]
+    seeds: Positive
+    threads: Positive
+    settings: tuple[str, ...]
+    arms: tuple[str, ...]
+    groups: dict[str, tuple[str, ...]]
 
     def write(self, folder: Path) -> None:
         """Write it into ``folder``."""
-        write_text(folder / FILE, yaml.safe_dump(asdict(self), sort_keys=False))
+        lists = {**asdict(self), "settings": list(self.settings), "arms": list(self.arms)}
+        lists["groups"] = {name: list(members) for name, members in self.groups.items()}
+        write_text(folder / FILE, yaml.safe_dump(lists, sort_keys=False))
 
 
 def read_record(folder: Path) -> Record:
@@ -36,39 +43,54 @@ def read_record(folder: Path) -> Record:
     """
     path = folder / FILE
     try:
-        raw = yaml.safe_load(path.read_text())
-        return Record(**raw)
+        return _parse(yaml.safe_load(path.read_text()))
     except OSError:
         raise UserError(
-            f"{folder} holds no ablation: {FILE} cannot be read; name the folder given as --output"
+            f"{folder} holds no ablation ({FILE} cannot be read); name the folder given as --output"
         ) from None
-    except (ValueError, TypeError, yaml.YAMLError):
+    except (ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
         raise UserError(f"{path} is damaged; remove it and run the ablation again: finished runs are kept") from None
 
 
-def make_record(protocol: Protocol, arms: Sequence[str], seeds: int, settings: Sequence[str], folder: Path) -> Record:
-    """The record of an ablation that begins or goes on in ``folder``: what was asked for before stays in it.
+def _parse(raw: Any) -> Record:
+    types = {field.name: field.type for field in dataclasses.fields(Record)}
+    groups = {
+        coerce(name, str, "group"): coerce(members, types["arms"], name) for name, members in raw["groups"].items()
+    }
+    values = {name: coerce(raw[name], kind, name) for name, kind in types.items() if name != "groups"}
+    return Record(**values, groups=groups)
+
+
+def make_record(
+    protocol: Protocol,
+    arms: Sequence[str],
+    seeds: int,
+    threads: int,
+    settings: Sequence[str],
+    folder: Path,
+) -> Record:
+    """The record of an ablation that begins or goes on in ``folder``.
+
+    Arms and seeds that were asked for before stay in it, and so does the number of threads, on which results depend.
 
     Raises:
         UserError: the folder holds another ablation, or something else.
     """
-    groups = {name: list(members) for name, members in protocol.groups.items()}
-    new = Record(protocol.name, seeds, list(settings), list(arms), groups)
+    new = Record(protocol.name, seeds, threads, tuple(settings), tuple(arms), protocol.groups)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return new
-    old = read_record(folder) if folder.is_dir() and (folder / FILE).exists() else None
-    if old is None and not _only_runs(folder, protocol):
-        raise UserError(f"--output {folder} is in use and holds no ablation; choose another folder")
-    if old is None:
+    if not (folder / FILE).exists():
+        if not _looks_like(folder, protocol):
+            raise UserError(f"--output {folder} is in use and holds no ablation; choose another folder")
         return new
+    old = read_record(folder)
     if old.protocol != protocol.name:
         raise UserError(f"--output {folder} holds the ablation {old.protocol}; choose another folder")
-    known = [arm for arm in protocol.arms if arm in {*old.arms, *arms}]
-    return Record(protocol.name, max(old.seeds, seeds), list(settings), known, groups)
+    known = tuple(arm for arm in protocol.arms if arm in {*old.arms, *arms})
+    return dataclasses.replace(new, seeds=max(old.seeds, seeds), arms=known, threads=old.threads)
 
 
-def _only_runs(folder: Path, protocol: Protocol) -> bool:
-    """Whether ``folder`` looks like this ablation's, its record lost."""
-    return folder.is_dir() and all(
-        entry.name in (*protocol.arms, "logs") or entry.name.startswith(".") for entry in folder.iterdir()
-    )
+def _looks_like(folder: Path, protocol: Protocol) -> bool:
+    """Whether ``folder`` may be this ablation's, its record lost."""
+    known = (*protocol.arms, "logs", *REPORT_FILES)
+    return folder.is_dir() and all(entry.name in known or entry.name.startswith(".") for entry in folder.iterdir())

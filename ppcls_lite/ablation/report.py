@@ -1,6 +1,7 @@
 """The table of an ablation: which network is better, by how much, how sure. Markdown, CSV and a plot."""
 
 import csv
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ class Row:
         """Mean and deviation of a figure of result.json over the seeds."""
         return summarize([run[key] for run in self.runs.values()]) if self.runs else None
 
-    def any(self, key: str) -> Any:
+    def constant(self, key: str) -> Any:
         """A figure that is the same for all seeds, or None without a run."""
         return next((run[key] for run in self.runs.values()), None)
 
@@ -126,29 +127,32 @@ def _table(record: Record, rows: list[Row]) -> str:
             "group": row.group,
             "arm": row.arm,
             "seeds": f"{len(row.runs)}" if len(row.runs) == record.seeds else f"{len(row.runs)} of {record.seeds}",
-            "top-1 %": _spread(row.summary("test_top1"), 100, ".2f"),
+            "top-1 %": _percent(row.summary("test_top1")),
             "to plain, points": "plain" if row.group and row.plain is None else _interval(row.difference()),
-            "params": _number(row.any("params")),
-            "multiply-adds": _number(row.any("macs")),
-            "images/s": _spread(row.summary("images_per_sec"), 1, ".3g"),
-            "wall, s": _spread(row.summary("wall_s"), 1, ".3g"),
+            "params": _number(row.constant("params")),
+            "multiply-adds": _number(row.constant("macs")),
+            "images/s": _spread(row.summary("images_per_sec")),
+            "wall, s": _spread(row.summary("wall_s")),
         }
         for row in rows
     ]
-    numbers = ("right",) * 5
-    return tabulate(
-        table,
-        headers="keys",
-        tablefmt="pipe",
-        colalign=("left", "left", "left", "right", "left", *numbers[1:]),
-        disable_numparse=True,
-    )
+    left, right = "left", "right"
+    sides = (left, left, left, right, left, right, right, right, right)
+    return tabulate(table, headers="keys", tablefmt="pipe", colalign=sides, disable_numparse=True)
 
 
-def _spread(value: Mean | None, scale: float, form: str) -> str:
+def _percent(value: Mean | None) -> str:
     if value is None:
         return "n/a"
-    return f"{scale * value.mean:{form}}" + (f" ± {scale * value.sd:.2g}" if value.sd is not None else "")
+    return f"{100 * value.mean:.2f}" + ("" if value.sd is None else f" ± {100 * value.sd:.2f}")
+
+
+def _spread(value: Mean | None) -> str:
+    """A mean with three digits and its deviation with as many decimals."""
+    if value is None:
+        return "n/a"
+    decimals = max(0, 2 - math.floor(math.log10(value.mean))) if value.mean > 0 else 0
+    return f"{value.mean:,.{decimals}f}" + ("" if value.sd is None else f" ± {value.sd:,.{decimals}f}")
 
 
 def _number(value: int | None) -> str:
@@ -169,22 +173,18 @@ def _finding(row: Row) -> str:
     difference, plain = row.difference(), row.plain
     if difference is None:
         return f"- {row.arm} against {plain.arm}: no seed is finished in both."
-    cost = f"{row.any('macs') / plain.any('macs'):.2f} of the multiply-adds"
+    cost = f"{row.constant('macs') / plain.constant('macs'):.2f} of the multiply-adds"
     speed = row.summary("images_per_sec").mean / plain.summary("images_per_sec").mean
     cost += f" and {speed:.2f} times the training speed"
-    points = f"{100 * abs(difference.mean):.2f} points"
-    if difference.verdict == "n/a":
+    side = "above" if difference.mean > 0 else "below"
+    points = f"{100 * abs(difference.mean):.2f}"
+    what = f"{points} points {side}" if float(points) else "no difference"
+    if difference.low is None or difference.high is None:
         why = "one seed" if difference.pairs == 1 else f"{difference.pairs} seeds with equal differences"
-        side = "above" if difference.mean > 0 else "below"
-        what = f"{points} {side}, from {why}, which tells nothing about how sure that is"
-        what = what if difference.mean else f"no difference, from {why}, which tells nothing about how sure that is"
+        what += f", from {why}, which does not tell how sure that is"
     else:
         bounds = f"95 % interval {100 * difference.low:+.2f} to {100 * difference.high:+.2f}, {difference.pairs} seeds"
-        what = {
-            "higher": f"{points} above ({bounds})",
-            "lower": f"{points} below ({bounds})",
-            "unresolved": f"unresolved, the difference may have either sign ({bounds})",
-        }[difference.verdict]
+        what += f", unresolved ({bounds})" if difference.verdict == "unresolved" else f" ({bounds})"
     return f"- {row.arm} against {plain.arm}: {what}; {cost}."
 
 
@@ -208,7 +208,7 @@ def _flat(row: Row) -> dict[str, Any]:
         flat |= {f"{key}_mean": value and value.mean, f"{key}_sd": value and value.sd}
     for key in ("mean", "low", "high", "pairs", "verdict"):
         flat[f"difference_{key}"] = difference and getattr(difference, key)
-    return flat | {"params": row.any("params"), "macs": row.any("macs"), "alpha": row.any("alpha")}
+    return flat | {"params": row.constant("params"), "macs": row.constant("macs"), "alpha": row.constant("alpha")}
 
 
 def _write_csv(path: Path, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> None:

@@ -1,6 +1,8 @@
 """The runs of an ablation: an arm and a seed each, in a folder of its own."""
 
 import csv
+import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,28 +60,29 @@ def plan_runs(arms: Sequence[Arm], seeds: int, settings: Sequence[str], output: 
     Raises:
         UserError: ``settings`` do not fit an arm, or a run was made with other settings before.
     """
-    runs = []
-    for seed in range(seeds):
-        for arm in arms:
-            folder = run_folder(output, arm.name, seed)
-            own = (
-                f"Global.name={arm.name}",
-                f"Global.seed={seed}",
-                f"Global.output_dir={folder}",
-                "Global.resume=auto",
-            )
-            config, problem = None, ""
-            try:
-                arm.load([])
-            except UserError as error:  # a broken arm does not keep the others from running
-                problem = str(error).replace("-o ", "set: ", 1) if str(error).startswith("-o ") else str(error)
-            else:
-                config = arm.load([*settings, *own])
-                run_dir = RunDir(folder)
-                if run_dir.is_used():
-                    check_same_settings(config, run_dir, "another --output")
-            log = output / "logs" / f"{arm.name}_seed_{seed}.log"
-            runs.append(Run(arm, seed, folder, log, (*arm.settings, *settings, *own), config, problem))
-    if all(run.error for run in runs):
-        raise UserError(runs[0].error)
-    return runs
+    configs, problems = {}, {}
+    for arm in arms:
+        try:
+            arm.load()
+        except UserError as error:  # a broken arm does not keep the others from running
+            problems[arm.name] = str(error)
+        else:
+            configs[arm.name] = arm.load(settings)
+    return [
+        _plan_run(arm, seed, settings, output, configs.get(arm.name), problems.get(arm.name, ""))
+        for seed in range(seeds)
+        for arm in arms
+    ]
+
+
+def _plan_run(arm: Arm, seed: int, settings: Sequence[str], output: Path, config: Config | None, problem: str) -> Run:
+    folder = run_folder(output, arm.name, seed)
+    own = {"name": arm.name, "seed": seed, "output_dir": str(folder), "resume": "auto"}
+    if config is not None:
+        config = dataclasses.replace(config, Global=dataclasses.replace(config.Global, **own))
+        run_dir = RunDir(folder)
+        if run_dir.is_used():
+            check_same_settings(config, run_dir, "another --output")
+    # JSON is YAML in which no character has a meaning of its own.
+    arguments = (*arm.settings, *settings, *(f"Global.{key}={json.dumps(value)}" for key, value in own.items()))
+    return Run(arm, seed, folder, output / "logs" / f"{arm.name}_seed_{seed}.log", arguments, config, problem)

@@ -207,7 +207,7 @@ class ConvBNAct(ConvBN):
     """Octave convolution, batch norm and ReLU on each branch. Takes the arguments of :class:`OctaveConv`."""
 
     def forward(self, x: Tensor | Pair | OctaveInput) -> Pair:
-        return relu(super().forward(x))
+        return relu(ConvBN.forward(self, x))  # paddle 2.6 cannot trace super()
 
 
 def relu(x: Pair) -> Pair:

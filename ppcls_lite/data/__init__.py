@@ -6,7 +6,16 @@ from ppcls_lite.data import cifar10, digits
 from ppcls_lite.data.arrays import Dataset, DatasetInfo, Split, split_balanced
 from ppcls_lite.data.loader import ArrayLoader
 
-__all__ = ["DATASETS", "ArrayLoader", "Dataset", "DatasetInfo", "Split", "load_dataset", "split_balanced"]
+__all__ = [
+    "DATASETS",
+    "ArrayLoader",
+    "Dataset",
+    "DatasetInfo",
+    "Split",
+    "fetch_dataset",
+    "load_dataset",
+    "split_balanced",
+]
 
 _MODULES = {module.INFO.name: module for module in (cifar10, digits)}
 DATASETS: dict[str, DatasetInfo] = {name: module.INFO for name, module in _MODULES.items()}
@@ -23,3 +32,13 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
         UserError: not found, damaged, or another data set's.
     """
     return _MODULES[name].load(root)
+
+
+def fetch_dataset(name: str, root: str | Path | None = None) -> None:
+    """Download data set ``name`` where :func:`load_dataset` would; needs paddle.
+
+    Raises:
+        UserError: not found, or the download failed.
+    """
+    if hasattr(_MODULES[name], "find"):  # the others come with a package
+        _MODULES[name].find(root)

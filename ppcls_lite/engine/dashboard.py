@@ -40,7 +40,7 @@ class Dashboard:
         Args:
             folder: for this run alone.
             rows: the epochs that a resumed run has behind it.
-            name: what the pages call the run.
+            name: what the pages call the run; of runs with the same name they show one.
         """
         self.folder, self.name = folder, name
         self._writer = None

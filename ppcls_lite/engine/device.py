@@ -10,6 +10,7 @@ import paddle
 import psutil
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.resources import free_memory
 from ppcls_lite.text import count
 
 logger = logging.getLogger(__name__)
@@ -44,8 +45,15 @@ def why_no_gpu() -> str:
 
 def gpu_ids() -> list[str]:
     """What CUDA_VISIBLE_DEVICES calls the GPUs that paddle sees."""
+    seen = paddle.device.cuda.device_count()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return visible.split(",") if visible else [str(i) for i in range(paddle.device.cuda.device_count())]
+    return [name.strip() for name in visible.split(",")][:seen] if visible else [str(i) for i in range(seen)]
+
+
+def try_gpu() -> None:
+    """Compute a convolution on the GPU; raises what paddle raises where this build has no kernels for it."""
+    paddle.set_device("gpu")
+    paddle.nn.Conv2D(3, 8, 3)(paddle.rand([1, 3, 8, 8])).numpy()
 
 
 def on_gpu() -> bool:
@@ -91,7 +99,7 @@ def usable_memory() -> int:
     """Bytes that this process may take altogether: what it holds, and what nobody does."""
     if on_gpu():
         return paddle.device.cuda.get_device_properties().total_memory
-    return psutil.virtual_memory().available + psutil.Process().memory_info().rss
+    return free_memory() + psutil.Process().memory_info().rss
 
 
 def _processor() -> str:

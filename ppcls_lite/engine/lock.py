@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import time
 from pathlib import Path
 
 from ppcls_lite.errors import UserError
@@ -17,8 +18,11 @@ class FolderLock:
         self.folder = folder
         self._descriptor: int | None = None
 
-    def acquire(self) -> None:
+    def acquire(self, patience: float = 0.0) -> None:
         """Claim the folder, unless this object has it already.
+
+        Args:
+            patience: seconds to wait for a process that is about to end.
 
         Raises:
             UserError: another process has it.
@@ -27,7 +31,7 @@ class FolderLock:
             return
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._wait_for(descriptor, patience)
         except BlockingIOError:
             os.close(descriptor)
             raise UserError(
@@ -36,6 +40,17 @@ class FolderLock:
         except OSError as error:  # some network file systems
             logger.info("%s cannot be locked (%s): see that no other process writes there", self.folder, error.strerror)
         self._descriptor = descriptor
+
+    def _wait_for(self, descriptor: int, patience: float) -> None:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(0.2)
 
     def release(self) -> None:
         """Let go."""

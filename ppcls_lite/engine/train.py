@@ -21,6 +21,8 @@ from ppcls_lite.engine.run_dir import RunDir
 
 logger = logging.getLogger(__name__)
 
+GRACE_S = 30.0
+
 
 def train(config: Config) -> dict[str, Any]:
     """Train, score and write down one run; see docs/run_directory.md for what lies in its folder afterwards.
@@ -36,7 +38,8 @@ def train(config: Config) -> dict[str, Any]:
     writes = paddle.distributed.get_rank() == 0
     try:
         if writes and run_dir.path.is_dir():
-            run_dir.lock.acquire()
+            # A killed process may take a while to go, above all one with a GPU.
+            run_dir.lock.acquire(patience=GRACE_S if config.Global.resume else 0.0)
         return _train(config, run_dir, writes)
     finally:
         run_dir.lock.release()
@@ -95,7 +98,9 @@ def _run(config: Config, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
     dashboard = None
     if config.Global.use_visualdl and paddle.distributed.get_rank() == 0:
         logger.info("dashboard: visualdl --logdir %s", run_dir.vdl)
-        dashboard = Dashboard(run_dir.vdl, progress.rows, f"{config.Global.name} seed {config.Global.seed}")
+        dashboard = Dashboard(
+            run_dir.vdl, progress.rows, f"{config.Global.name} seed {config.Global.seed}, {run_dir.path}"
+        )
         if progress.epoch == 0:
             dashboard.add_config(flatten(config.to_dict()))
             dashboard.add_training_images(parts.first_batch(config, loaders.train))

@@ -5,8 +5,10 @@ import json
 
 import pytest
 
+from ppcls_lite.ablation import report
 from ppcls_lite.ablation.record import Record
 from ppcls_lite.ablation.report import write_report
+from ppcls_lite.ablation.statistics import Mean
 from ppcls_lite.errors import UserError
 
 PLAIN, OCT = (0.50, 0.60, 0.70), (0.51, 0.62, 0.73)
@@ -45,7 +47,7 @@ def ablation(tmp_path):
         folder = tmp_path / "ablation"
         folder.mkdir()
         groups = {"octmobilenet": ["plain", "oct"]} if groups is None else groups
-        Record("quick", seeds, ["Global.epochs=3"], list(accuracies), groups).write(folder)
+        Record("quick", seeds, 1, ("Global.epochs=3",), tuple(accuracies), groups).write(folder)
         for arm, values in accuracies.items():
             for seed, top1 in enumerate(values):
                 run = folder / arm / f"seed_{seed}"
@@ -72,11 +74,14 @@ def test_an_arm_is_a_row_with_its_difference_to_the_plain_network(ablation):
     folder = ablation({"plain": PLAIN, "oct": OCT})
     text = write_report(folder)
     rows = table(text)
-    assert rows["plain"]["to plain, points"] == "plain" and rows["plain"]["top-1 %"] == "60.00 ± 10"
+    assert rows["plain"]["to plain, points"] == "plain" and rows["plain"]["top-1 %"] == "60.00 ± 10.00"
     # Differences of 1, 2, 3 points: 2 ± 4.3027 / sqrt(3), see test_statistics.py.
     assert rows["oct"]["to plain, points"] == "+2.00 [-0.48, +4.48] unresolved"
     assert rows["oct"]["multiply-adds"] == "1,000,000" and rows["oct"]["seeds"] == "3"
-    assert "oct against plain: unresolved" in text and "0.50 of the multiply-adds" in text
+    assert (
+        "oct against plain: 2.00 points above, unresolved (95 % interval -0.48 to +4.48, 3 seeds)" in text
+        and "0.50 of the multiply-adds" in text
+    )
     assert "sha256 c12c41fb5c63" in text and "with Global.epochs=3" in text and "One test image is 1 point." in text
     assert (folder / "report.md").read_text().startswith(text)
     assert (folder / "plot.png").read_bytes().startswith(b"\x89PNG")
@@ -145,9 +150,21 @@ def test_runs_made_under_different_conditions_show(ablation):
     assert "machine: cpu: X, 1 threads | gpu: Y" in write_report(folder)
 
 
-def test_a_folder_without_an_ablation_and_a_damaged_record_are_named(tmp_path):
+def test_a_folder_without_an_ablation_is_named(tmp_path):
     with pytest.raises(UserError, match="holds no ablation"):
         write_report(tmp_path)
-    (tmp_path / "ablation.yaml").write_text("[1, 2")
+
+
+@pytest.mark.parametrize("text", ["[1, 2", "", "[]", "arms: null", "protocol: quick\nseeds: 2\narms: [a]"])
+def test_a_damaged_record_is_named(text, tmp_path):
+    (tmp_path / "ablation.yaml").write_text(text)
     with pytest.raises(UserError, match="damaged"):
         write_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(12345.6, "12,346 ± 1,235"), (123.4, "123 ± 12"), (12.34, "12.3 ± 1.2"), (0.1234, "0.123 ± 0.012")],
+)
+def test_figures_have_three_digits_and_no_exponents(seconds, shown):
+    assert report._spread(Mean(seconds, seconds / 10)) == shown

@@ -78,10 +78,11 @@ def results(folder):
 def undisturbed(tmp_path_factory):
     """(protocol file, its ablation's folder, what was printed)."""
     folder = tmp_path_factory.mktemp("ablation")
-    protocol = write_protocol(folder)
-    done = call(protocol, "--output", folder / "out", "--jobs", 2)
+    protocol = write_protocol(folder, PROTOCOL.replace("base.yaml", "shown.yaml"))
+    (folder / "shown.yaml").write_text(BASE.replace(", use_visualdl: false", ""))
+    done = call(protocol, "--output", folder / "my out #1", "--jobs", 2)
     assert done.returncode == 0, done.stdout + done.stderr
-    return protocol, folder / "out", done.stdout
+    return protocol, folder / "my out #1", done.stdout
 
 
 def test_every_arm_runs_with_every_seed_and_the_table_is_printed_and_written(undisturbed):
@@ -94,6 +95,7 @@ def test_every_arm_runs_with_every_seed_and_the_table_is_printed_and_written(und
     ]
     assert "[4/4]" in printed and f"visualdl --logdir {out}" in printed and "| octmobilenet | oct" in printed
     assert {"report.md", "results.csv", "runs.csv", "plot.png", "ablation.yaml"} <= {p.name for p in out.iterdir()}
+    assert len(list(out.glob("*/seed_0/vdl/vdlgraph.*"))) == 2
     assert (out / "report.md").read_text().splitlines()[0] in printed
 
 
@@ -111,6 +113,14 @@ def test_other_settings_are_refused_in_the_same_folder(undisturbed):
     done = call(protocol, "--output", out, "-o", "Global.epochs=4")
     assert done.returncode == 2 and "Global.epochs was 3, is 4" in done.stderr and "--output" in done.stderr
     assert len(done.stderr.splitlines()) == 1 and results(out) == before
+
+
+def test_runs_of_earlier_arms_must_have_the_same_settings(tmp_path):
+    protocol, out = write_protocol(tmp_path, PROTOCOL.replace("seeds: 2", "seeds: 1")), tmp_path / "out"
+    assert call(protocol, "--arms", "plain", "--output", out).returncode == 0
+    done = call(protocol, "--arms", "oct", "--output", out, "-o", "Global.epochs=4")
+    assert done.returncode == 2 and "plain/seed_0 was made with other settings" in done.stderr
+    assert not (out / "oct").exists()
 
 
 def test_another_ablation_and_foreign_folders_are_refused(undisturbed, tmp_path):
@@ -176,7 +186,7 @@ def test_broken_arms_are_reported_and_the_rest_goes_on(tmp_path):
     done = call(protocol, "--output", out, "--jobs", 2)
     assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
     assert (
-        "[1/4] misspelt seed 0: cannot start: set: Arch.name=oct_mobilnet" in done.stdout
+        "[1/4] misspelt seed 0: cannot start: arm misspelt: -o Arch.name=oct_mobilnet" in done.stdout
         and "did you mean 'oct_mobilenet'" in done.stdout
     )
     assert "hungry seed 0: failed: exit status 2" in done.stdout
@@ -193,7 +203,7 @@ def test_a_run_that_is_killed_is_reported_and_the_next_call_finishes_it(tmp_path
         time.sleep(0.05)
         with contextlib.suppress(psutil.Error):  # paddle's import starts short processes of its own
             for child in psutil.Process(process.pid).children():
-                if f"Global.output_dir={out}/oct/seed_0" in child.cmdline():
+                if f'Global.output_dir="{out}/oct/seed_0"' in child.cmdline():
                     victim = child
     victim.kill()
     done = finish(process)

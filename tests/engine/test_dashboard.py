@@ -32,9 +32,9 @@ def test_every_weight_has_a_histogram_of_all_its_values_an_epoch(finished):
         assert all(sum(value.histogram.hist) == size for value in found)
 
 
-def test_runs_are_shown_by_name_and_seed(finished):
+def test_runs_are_shown_by_name_seed_and_folder(finished):
     folder, _ = finished
-    assert records(folder)[0].meta_data.display_name == "finished seed 0"
+    assert records(folder)[0].meta_data.display_name == f"finished seed 0, {folder}"
 
 
 def test_pictures_of_training_images_and_of_both_confusion_matrices_are_there(finished):

@@ -161,7 +161,8 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tiny, tmp_path, settings, mes
         train(tiny("next", **{"Global.checkpoints": str(tmp_path / "source"), **settings}))
 
 
-def test_a_folder_that_another_process_writes_to_is_refused(tiny, tmp_path):
+def test_a_folder_that_another_process_writes_to_is_refused(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("ppcls_lite.engine.train.GRACE_S", 0.3)
     config = tiny(**{"Global.resume": "auto"})
     (tmp_path / "run").mkdir()
     other = FolderLock(tmp_path / "run")
