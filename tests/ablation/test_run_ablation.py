@@ -252,3 +252,26 @@ def test_threads_are_divided_among_the_runs(undisturbed):
     assert f"2 runs side by side on {cores} core" in printed
     result = json.loads((out / "plain" / "seed_0" / "result.json").read_text())
     assert result["device"].endswith(f", {count(threads, 'thread')}")
+
+
+def test_nohup_keeps_it_alive_when_the_terminal_goes(tmp_path):
+    protocol, out = write_protocol(tmp_path, PROTOCOL.replace("seeds: 2", "seeds: 1")), tmp_path / "out"
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup passes on
+    try:
+        process = start(protocol, "--output", out, "--jobs", 2)
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+    while process.poll() is None and not (out / "plain" / "seed_0").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGHUP)
+    assert finish(process).returncode == 0 and len(results(out)) == 2
+
+
+def test_a_lost_terminal_ends_it_in_order(tmp_path):
+    protocol, out = write_protocol(tmp_path, PROTOCOL.replace("seeds: 2", "seeds: 1")), tmp_path / "out"
+    process = start(protocol, "--output", out, "--jobs", 2, "-o", "Global.epochs=1000")
+    while process.poll() is None and not (out / "plain" / "seed_0" / "checkpoints").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGHUP)
+    done = finish(process)
+    assert done.returncode == 128 + signal.SIGHUP and "stopping; finished epochs are kept" in done.stdout
