@@ -42,6 +42,7 @@ Width = Annotated[float, Range(above=0.0, high=8.0)]
 NonNegativeFloat = Annotated[float, Range(low=0.0)]
 
 Stem = Literal["imagenet", "cifar"]
+VoVStem = Literal["code", "paper", "cifar"]
 Init = Literal["kaiming", "paddle"]
 Downsample = Literal["pool", "stride"]
 Exchange = Literal["both", "h2l", "l2h", "none"]

@@ -23,14 +23,10 @@ def built(request):
     return request.param, build_model(request.param, num_classes=7)
 
 
-def default_size(name):
-    return 32 if model_options(name)["stem"].default == "cifar" else 224
-
-
 def test_params_and_macs_equal_the_golden_file(built):
     name, _ = built
     network = build_model(name, init="paddle")
-    size = default_size(name)
+    size = GOLDEN[name]["size"]
     assert {"params": count_params(network), "macs": count_macs(network, size), "size": size} == GOLDEN[name]
 
 

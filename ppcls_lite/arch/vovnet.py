@@ -1,0 +1,182 @@
+"""VoVNet, and DenseNet-40 with its blocks replaced by one-shot aggregation.
+
+Paper: Lee et al., "An Energy and GPU-Computation Efficient Backbone Network for Real-Time Object Detection",
+arXiv:1904.09730 (Table 1, sections 3 and 4.1).
+Code consulted: stigma0617/VoVNet.pytorch (its stem, its identity shortcuts, pooling in ceil mode).
+"""
+
+from collections.abc import Callable
+
+import paddle
+from paddle import Tensor, nn
+from paddle.nn import functional as F
+
+from ppcls_lite.arch.common import float32_logits, initialize_convolutions
+from ppcls_lite.arch.densenet import BNReLUConv, CifarDenseNet
+from ppcls_lite.arch.registry import register_model
+from ppcls_lite.options import Init, Positive, VoVStem
+
+DEPTH = 5  # 3x3 convolutions of a module
+
+# Widths of the 3x3 convolutions and of the module outputs by stage; modules by stage.
+VARIANTS = {
+    "27_slim": ((64, 80, 96, 112), (128, 256, 384, 512), (1, 1, 1, 1)),
+    "39": ((128, 160, 192, 224), (256, 512, 768, 1024), (1, 1, 2, 2)),
+    "57": ((128, 160, 192, 224), (256, 512, 768, 1024), (1, 1, 4, 3)),
+}
+
+
+class ConvBNReLU(nn.Layer):
+    """relu(bn(conv(x)))."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1):
+        super().__init__()
+        padding = kernel_size // 2
+        self.conv = nn.Conv2D(in_channels, out_channels, kernel_size, stride, padding, bias_attr=False)
+        self.bn = nn.BatchNorm2D(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.conv(x)))
+
+
+class OneShotAggregation(nn.Layer):
+    """Layers in a row, then the input and all their outputs concatenated once (paper Figure 1b).
+
+    Args:
+        in_channels: of the input.
+        width: channels that each layer puts out.
+        depth: layers.
+        build_layer: a layer from its channels in and out.
+    """
+
+    def __init__(self, in_channels: int, width: int, depth: int, build_layer: Callable[[int, int], nn.Layer]):
+        super().__init__()
+        self.layers = nn.LayerList([build_layer(width if i else in_channels, width) for i in range(depth)])
+        self.out_channels = in_channels + depth * width
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = [x]
+        for layer in self.layers:
+            outputs.append(layer(outputs[-1]))
+        return paddle.concat(outputs, axis=1)
+
+
+class OSAModule(nn.Layer):
+    """relu(bn(conv1x1(aggregation of five 3x3 convolutions))), plus the input where ``identity``."""
+
+    def __init__(self, in_channels: int, width: int, out_channels: int, identity: bool, bottleneck: bool):
+        super().__init__()
+        self.aggregation = OneShotAggregation(in_channels, width, DEPTH, _narrowed if bottleneck else _plain)
+        self.concat = ConvBNReLU(self.aggregation.out_channels, out_channels, 1)
+        self.identity = identity
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.concat(self.aggregation(x))
+        return y + x if self.identity else y
+
+
+def _plain(in_channels: int, width: int) -> ConvBNReLU:
+    return ConvBNReLU(in_channels, width, 3)
+
+
+def _narrowed(in_channels: int, width: int) -> nn.Sequential:
+    return nn.Sequential(ConvBNReLU(in_channels, width // 2, 1), ConvBNReLU(width // 2, width, 3))
+
+
+class VoVNet(nn.Layer):
+    """Three 3x3 convolutions, four stages of OSA modules, average pooling, classifier.
+
+    Args:
+        widths: of the 3x3 convolutions, by stage.
+        channels: that a module puts out, by stage.
+        modules: by stage.
+        num_classes: outputs.
+        stem: ``"code"`` (the author's: convolutions by 2, 1, 2, pooling before stages 3 to 5), ``"paper"`` (Table 1: by
+            2, 1, 1, pooling before every stage) or ``"cifar"`` (by 1, 1, 1, pooling before stages 3 to 5).
+        identity: later modules of a stage add their input, as the author's code does and the paper does not.
+        bottleneck: a 1x1 convolution to half the width before each 3x3; the paper finds fewer multiply-adds, more time.
+        init: ``"kaiming"`` or ``"paddle"``.
+
+    Input [N, 3, H, W] with sides of at least 32, output float32 logits [N, num_classes].
+    """
+
+    def __init__(
+        self,
+        widths: tuple[int, ...],
+        channels: tuple[int, ...],
+        modules: tuple[int, ...],
+        *,
+        num_classes: Positive = 1000,
+        stem: VoVStem = "code",
+        identity: bool = True,
+        bottleneck: bool = False,
+        init: Init = "kaiming",
+    ):
+        super().__init__()
+        first, third = {"code": (2, 2), "paper": (2, 1), "cifar": (1, 1)}[stem]
+        self.stem = nn.Sequential(ConvBNReLU(3, 64, 3, first), ConvBNReLU(64, 64, 3), ConvBNReLU(64, 128, 3, third))
+        self._pooled = [stem == "paper", True, True, True]
+        stages, in_channels = [], 128
+        for width, out_channels, depth in zip(widths, channels, modules, strict=True):
+            first_module = OSAModule(in_channels, width, out_channels, False, bottleneck)
+            others = [OSAModule(out_channels, width, out_channels, identity, bottleneck) for _ in range(depth - 1)]
+            stages.append(nn.Sequential(first_module, *others))
+            in_channels = out_channels
+        self.stages = nn.LayerList(stages)
+        self.feature_channels = list(channels)
+        self.feature_strides = [(1 if stem == "cifar" else 4) * 2**i for i in range(len(stages))]
+        self.fc = nn.Linear(in_channels, num_classes)
+        initialize_convolutions(self, init)
+
+    def forward_features(self, x: Tensor) -> list[Tensor]:
+        """Outputs of the four stages, finest first."""
+        x = self.stem(x)
+        outputs = []
+        for stage, pooled in zip(self.stages, self._pooled, strict=True):
+            x = stage(F.max_pool2d(x, 3, 2, ceil_mode=True) if pooled else x)
+            outputs.append(x)
+        return outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.forward_features(x)[-1]
+        return float32_logits(self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1)))
+
+
+@register_model
+def vovnet27_slim(**options) -> VoVNet:
+    """VoVNet-27-slim (3.5M parameters, 2.18G multiply-adds)."""
+    return VoVNet(*VARIANTS["27_slim"], **options)
+
+
+@register_model
+def vovnet39(**options) -> VoVNet:
+    """VoVNet-39 (22.6M parameters, 7.07G multiply-adds)."""
+    return VoVNet(*VARIANTS["39"], **options)
+
+
+@register_model
+def vovnet57(**options) -> VoVNet:
+    """VoVNet-57 (36.6M parameters, 8.93G multiply-adds)."""
+    return VoVNet(*VARIANTS["57"], **options)
+
+
+def _osa40(depth: int, width: int, **options) -> CifarDenseNet:
+    """DenseNet-40 with one-shot aggregation in place of its blocks, and a third transition to DenseNet-40's width."""
+    return CifarDenseNet(
+        lambda channels: OneShotAggregation(channels, width, depth, lambda c, w: BNReLUConv(c, w, 3)),
+        16,
+        last_channels=448,
+        **options,
+    )
+
+
+@register_model
+def osa40_12x20(*, num_classes: Positive = 10, init: Init = "kaiming") -> CifarDenseNet:
+    """DenseNet-40 with OSA blocks of 12 layers, 20 channels each (paper section 3.2: 2.5M memory access cost)."""
+    return _osa40(12, 20, num_classes=num_classes, init=init)
+
+
+@register_model
+def osa40_5x43(*, num_classes: Positive = 10, init: Init = "kaiming") -> CifarDenseNet:
+    """DenseNet-40 with OSA blocks of 5 layers, 43 channels each (paper section 3.2)."""
+    return _osa40(5, 43, num_classes=num_classes, init=init)
