@@ -1,8 +1,13 @@
-"""Parameters and multiply-adds, as papers count them.
+"""Parameters, multiply-adds, memory access cost and activations, as papers count them.
 
 Multiply-adds ("FLOPs" in the OctConv and VoVNet papers) are those of convolutions and fully connected layers for one
 image; batch norm, pooling and additions are not counted. ``paddle.flops`` counts those too, and functional operators as
 0, so its figures cannot be compared with papers.
+
+Memory access cost (VoVNet paper, equation 1) is h w (c_in + c_out) + k k c_in c_out for a convolution, in elements, h and
+w being the output's sides and the last term the weights that are stored; fully connected layers have h = w = 1.
+Activations (Radosavovic et al., arXiv:2003.13678) are the elements that convolutions and fully connected layers put
+out.
 """
 
 from dataclasses import dataclass
@@ -13,13 +18,15 @@ from paddle import Tensor, nn
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One layer's cost for one image: trainable parameters and multiply-adds."""
+    """One layer's cost for one image: trainable parameters, multiply-adds, memory access cost, activations."""
 
     name: str
     kind: str
     output_shape: tuple[int, ...]
     params: int
     macs: int
+    memory_access: int
+    activations: int
 
 
 def count_params(network: nn.Layer) -> int:
@@ -42,7 +49,7 @@ def profile_layers(network: nn.Layer, image_size: int, channels: int = 3) -> lis
     def record(name: str):
         def hook(layer: nn.Layer, _inputs, output: Tensor) -> None:
             params = sum(int(p.size) for p in layer.parameters() if not p.stop_gradient)
-            costs.append(LayerCost(name, type(layer).__name__, tuple(output.shape), params, _macs(layer, output)))
+            costs.append(LayerCost(name, type(layer).__name__, tuple(output.shape), params, *_costs(layer, output)))
 
         return hook
 
@@ -65,10 +72,14 @@ def profile_layers(network: nn.Layer, image_size: int, channels: int = 3) -> lis
     return costs
 
 
-def _macs(layer: nn.Layer, output: Tensor) -> int:
+def _costs(layer: nn.Layer, output: Tensor) -> tuple[int, int, int]:
+    """Multiply-adds, memory access cost, activations."""
+    size = int(output.size)
     if isinstance(layer, nn.Conv2D):
-        _, per_group, k_h, k_w = layer.weight.shape  # [out, in / groups, k, k]
-        return int(output.size) * per_group * k_h * k_w
+        c_out, per_group, k_h, k_w = layer.weight.shape  # [out, in / groups, k, k]
+        access = size // c_out * (layer._in_channels + c_out) + int(layer.weight.size)
+        return size * per_group * k_h * k_w, access, size
     if isinstance(layer, nn.Linear):
-        return int(output.size) * layer.weight.shape[0]  # [in, out]
-    return 0
+        c_in, c_out = layer.weight.shape
+        return size * c_in, c_in + c_out + c_in * c_out, size
+    return 0, 0, 0

@@ -22,6 +22,41 @@ def test_macs_of_known_layers():
     assert count_params(network) == (8 * 27 + 8) + 8 * 9 + 16 + 5130
 
 
+def test_memory_access_cost_and_activations_of_known_layers():
+    network = nn.Sequential(
+        nn.Conv2D(3, 8, 3, stride=2, padding=1),
+        nn.Conv2D(8, 8, 3, padding=1, groups=8, bias_attr=False),
+        nn.Flatten(),
+        nn.Linear(512, 10),
+    )
+    found = [(layer.memory_access, layer.activations) for layer in profile_layers(network, 16)]
+    assert found == [(64 * (3 + 8) + 9 * 3 * 8, 512), (64 * 16 + 9 * 8, 512), (512 + 10 + 5120, 10)]
+
+
+def test_densenet40_has_the_paper_s_memory_access_cost_part_by_part():
+    """VoVNet paper, section 3.2: 3.7M."""
+    parts = {}
+    for layer in profile_layers(build_model("densenet40"), 32):
+        part = ".".join(layer.name.split(".")[: 2 if layer.name[0] in "bt" else 1]).removesuffix(".bn")
+        parts[part] = parts.get(part, 0) + layer.memory_access
+    assert {part: cost for part, cost in parts.items() if cost} == {
+        "conv": 19_888,
+        "blocks.0": 1_261_344,
+        "transitions.0": 353_280,
+        "blocks.1": 1_024_032,
+        "transitions.1": 248_064,
+        "blocks.2": 772_896,
+        "fc": 4_938,
+    }
+    assert sum(parts.values()) == 3_684_442
+
+
+@pytest.mark.parametrize(("name", "cost"), [("osa40_12x20", 2_509_066), ("osa40_5x43", 2_437_722)])
+def test_one_shot_aggregation_has_the_paper_s_memory_access_cost(name, cost):
+    """VoVNet paper, section 3.2: 2.5M."""
+    assert sum(layer.memory_access for layer in profile_layers(build_model(name), 32)) == cost
+
+
 def test_macs_do_not_depend_on_mode_and_leave_it():
     network = build_model("oct_resnet20")
     for mode in (network.train, network.eval):
