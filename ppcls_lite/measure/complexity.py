@@ -4,8 +4,8 @@ Multiply-adds ("FLOPs" in the OctConv and VoVNet papers) are those of convolutio
 image; batch norm, pooling and additions are not counted. ``paddle.flops`` counts those too, and functional operators as
 0, so its figures cannot be compared with papers.
 
-Memory access cost (VoVNet paper, equation 1) is h w (c_in + c_out) + k k c_in c_out for a convolution, in elements, h and
-w being the output's sides and the last term the weights that are stored; fully connected layers have h = w = 1.
+Memory access cost (VoVNet paper, equation 1) is h w (c_in + c_out) + k k c_in c_out for a convolution, in elements. The
+output's sides are h and w, the last term is the weights that are stored; fully connected layers have h = w = 1.
 Activations (Radosavovic et al., arXiv:2003.13678) are the elements that convolutions and fully connected layers put
 out.
 """
