@@ -1,6 +1,7 @@
 """``run_ablation``: a protocol's arms and seeds, from nothing to the report."""
 
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,7 +63,7 @@ def run_ablation(
     finally:
         lock.release()
     if any(run.config.Global.use_visualdl for run in runs if run.config):
-        logger.info("dashboard: %s --logdir %s", _visualdl(), output)
+        logger.info("%s", _dashboard(output))
     if failed:
         names = ", ".join(run.name for run in failed)
         logger.info("%d of %d runs failed: %s; the same command tries them again", len(failed), len(runs), names)
@@ -83,14 +84,18 @@ def _run_all(protocol: Protocol, runs: Sequence[Run], output: Path, jobs: int | 
     for dataset, root in {(config.DataLoader.dataset, config.DataLoader.root) for config in to_do}:
         fetch_dataset(dataset, root)  # now, since runs side by side would all download it
     if any(config.Global.use_visualdl for config in to_do):
-        logger.info("dashboard: %s --logdir %s", _visualdl(), output)
+        logger.info("%s", _dashboard(output))
     slots = plan_slots(jobs, to_do, threads)
     failed = execute(runs, slots)
     write_graphs(runs, len(slots))
     return failed
 
 
-def _visualdl() -> Path:
-    """The command, which is not on the PATH where the virtual environment is not active."""
+def _dashboard(output: Path) -> str:
+    """How to open the dashboard, also where the virtual environment is not active.
+
+    The graph page knows the runs' names by their absolute folders only.
+    """
     command = Path(sys.executable).with_name("visualdl")
-    return command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
+    command = command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
+    return f"dashboard: {command} --logdir {shlex.quote(str(output.absolute()))}"

@@ -204,11 +204,10 @@ class _Progress:
                 self.pace[job.run.arm.name] = (time.monotonic() - job.start) / (done - job.epochs_before)
         known = sum(self.pace.values()) / len(self.pace) if self.pace else None
         todo = [*(job.run for job in jobs), *waiting]
+        self.left = ""
         if known and todo:
             seconds = [(self.epochs[run] - self.done[run]) * self.pace.get(run.arm.name, known) for run in todo]
-            self.left = f"about {describe_seconds(max(*seconds, sum(seconds) / self.slots))} left"
-        else:
-            self.left = ""
+            self.left = f"about {describe_seconds(max(1, *seconds, sum(seconds) / self.slots))} left"
         self.bar.set_description_str(", ".join(job.run.name for job in jobs) + " ", refresh=False)
         self.bar.set_postfix_str(self.left, refresh=False)
         self.bar.n = sum(self.done.values())

@@ -98,9 +98,7 @@ def _run(config: Config, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
     dashboard = None
     if config.Global.use_visualdl and paddle.distributed.get_rank() == 0:
         logger.info("dashboard: visualdl --logdir %s", run_dir.vdl)
-        dashboard = Dashboard(
-            run_dir.vdl, progress.rows, f"{config.Global.name} seed {config.Global.seed}, {run_dir.path}"
-        )
+        dashboard = Dashboard(run_dir.vdl, progress.rows, _display_name(config))
         if progress.epoch == 0:
             dashboard.add_config(flatten(config.to_dict()))
             dashboard.add_training_images(parts.first_batch(config, loaders.train))
@@ -122,6 +120,12 @@ def _run(config: Config, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
         run_dir.write_result(result)
     logger.info("test top-1 %.4f, loss %.4f", result["test_top1"], result["test_loss"])
     return result
+
+
+def _display_name(config: Config) -> str:
+    """``"octresnet20 s0, output/ablation_quick"``: what tells runs apart first, since pages cut names short."""
+    run = config.Global
+    return f"{run.name} s{run.seed}, {run.output_dir.removesuffix(f'/{run.name}/seed_{run.seed}')}"
 
 
 def _fit(config: Config, run_dir: RunDir, prepared: Prepared, dashboard: Dashboard | None) -> None:

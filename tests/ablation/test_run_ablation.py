@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from ppcls_lite.text import count
+from tests.engine.helpers import records
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "ablation.py"
@@ -93,9 +94,11 @@ def test_every_arm_runs_with_every_seed_and_the_table_is_printed_and_written(und
         "plain/seed_0",
         "plain/seed_1",
     ]
-    assert "[4/4]" in printed and f"visualdl --logdir {out}" in printed and "| octmobilenet | oct" in printed
+    assert "[4/4]" in printed and f"visualdl --logdir '{out}'" in printed and "| octmobilenet | oct" in printed
     assert {"report.md", "results.csv", "runs.csv", "plot.png", "ablation.yaml"} <= {p.name for p in out.iterdir()}
     assert len(list(out.glob("*/seed_0/vdl/vdlgraph.*"))) == 2
+    shown = records(out / "oct" / "seed_1")[0].meta_data.display_name
+    assert shown == f"oct s1, {out}"
     assert (out / "report.md").read_text().splitlines()[0] in printed
 
 
