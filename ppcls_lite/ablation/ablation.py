@@ -12,6 +12,7 @@ from ppcls_lite.ablation.machine import choose_threads, plan_slots
 from ppcls_lite.ablation.protocol import Protocol
 from ppcls_lite.ablation.record import make_record
 from ppcls_lite.ablation.runs import Run, plan_runs
+from ppcls_lite.config import Config
 from ppcls_lite.data import fetch_dataset
 from ppcls_lite.engine.lock import FolderLock
 from ppcls_lite.errors import UserError
@@ -48,6 +49,10 @@ def run_ablation(
     runs = [run for run in everything if run.arm.name in chosen and run.seed < seeds]
     if all(run.error for run in runs):
         raise UserError(runs[0].error)
+    to_do = [run.config for run in runs if run.config and run.result() is None]
+    for dataset, root in {(config.DataLoader.dataset, config.DataLoader.root) for config in to_do}:
+        cli.import_paddle(computes=False)
+        fetch_dataset(dataset, root)  # now, since runs side by side would all download it
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -56,7 +61,8 @@ def run_ablation(
     lock.acquire()
     try:
         record.write(output)
-        failed = _run_all(protocol, runs, output, jobs, record.threads)
+        logger.info("ablation %s in %s: %s", protocol.name, output, _describe(runs, to_do))
+        failed = _run_all(runs, to_do, output, jobs, record.threads)
         from ppcls_lite.ablation.report import write_report  # scipy and matplotlib take a second
 
         print(f"\n{write_report(output)}\n", flush=True)
@@ -70,24 +76,19 @@ def run_ablation(
     return failed
 
 
-def _run_all(protocol: Protocol, runs: Sequence[Run], output: Path, jobs: int | None, threads: int) -> list[Run]:
+def _describe(runs: Sequence[Run], to_do: Sequence[Config]) -> str:
     arms = len({run.arm.name for run in runs})
     size = f"{count(arms, 'arm')} x {count(len(runs) // arms, 'seed')}"
-    logger.info("ablation %s in %s: %s", protocol.name, output, size)
-    to_do = [run.config for run in runs if run.config and run.result() is None]
-    finished = sum(run.result() is not None for run in runs)
-    if finished:
-        logger.info("%d of %d runs are finished already", finished, len(runs))
-    if not to_do:
-        return execute(runs, [])
-    cli.import_paddle(computes=False)
-    for dataset, root in {(config.DataLoader.dataset, config.DataLoader.root) for config in to_do}:
-        fetch_dataset(dataset, root)  # now, since runs side by side would all download it
+    finished = len(runs) - len(to_do) - sum(bool(run.error) for run in runs)
+    return f"{size}, {finished} of {len(runs)} runs are finished already" if finished else size
+
+
+def _run_all(runs: Sequence[Run], to_do: Sequence[Config], output: Path, jobs: int | None, threads: int) -> list[Run]:
     if any(config.Global.use_visualdl for config in to_do):
         logger.info("%s", _dashboard(output))
-    slots = plan_slots(jobs, to_do, threads)
+    slots = plan_slots(jobs, to_do, threads) if to_do else []
     failed = execute(runs, slots)
-    write_graphs(runs, len(slots))
+    write_graphs(runs, max(1, len(slots)))
     return failed
 
 

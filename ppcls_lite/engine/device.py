@@ -10,7 +10,7 @@ import paddle
 import psutil
 
 from ppcls_lite.errors import UserError
-from ppcls_lite.resources import free_memory
+from ppcls_lite.resources import count_cores, free_memory
 from ppcls_lite.text import count
 
 logger = logging.getLogger(__name__)
@@ -62,10 +62,11 @@ def on_gpu() -> bool:
 
 
 def describe_device() -> str:
-    """The device by name: ``"gpu: NVIDIA A100"``, ``"cpu: AMD EPYC, 2 threads"``."""
+    """The device by name: ``"gpu: NVIDIA A100"``, ``"cpu: AMD EPYC, 2 cores, 1 thread"``."""
     if on_gpu():
         return f"gpu: {paddle.device.cuda.get_device_name()}"
-    return f"cpu: {_processor()}, {count(os.environ.get('OMP_NUM_THREADS', '1'), 'thread')}"
+    threads = count(os.environ.get("OMP_NUM_THREADS", "1"), "thread")
+    return f"cpu: {_processor()}, {count(count_cores(), 'core')}, {threads}"
 
 
 def synchronize() -> None:

@@ -110,6 +110,13 @@ def test_a_finished_ablation_is_not_repeated_and_more_seeds_are_added(undisturbe
     assert results(out) == before
 
 
+def test_a_graph_that_is_missing_is_made_good(undisturbed):
+    protocol, out, _ = undisturbed
+    (graph,) = (out / "oct" / "seed_0" / "vdl").glob("vdlgraph.*")
+    graph.unlink()
+    assert call(protocol, "--output", out).returncode == 0 and graph.exists()
+
+
 def test_other_settings_are_refused_in_the_same_folder(undisturbed):
     protocol, out, _ = undisturbed
     before = results(out)
