@@ -123,9 +123,13 @@ def _run(config: Config, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
 
 
 def _display_name(config: Config) -> str:
-    """``"octresnet20 s0, output/ablation_quick"``: what tells runs apart first, since pages cut names short."""
+    """``"octresnet20 s0, output>ablation_quick"``: what tells runs apart first, since pages cut names short.
+
+    The graph page would show only what follows the last slash.
+    """
     run = config.Global
-    return f"{run.name} s{run.seed}, {run.output_dir.removesuffix(f'/{run.name}/seed_{run.seed}')}"
+    folder = run.output_dir.removesuffix(f"/{run.name}/seed_{run.seed}")
+    return f"{run.name} s{run.seed}, {folder.replace('/', '>')}"
 
 
 def _fit(config: Config, run_dir: RunDir, prepared: Prepared, dashboard: Dashboard | None) -> None:

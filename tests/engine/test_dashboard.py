@@ -34,7 +34,7 @@ def test_every_weight_has_a_histogram_of_all_its_values_an_epoch(finished):
 
 def test_runs_are_shown_by_name_seed_and_folder(finished):
     folder, _ = finished
-    assert records(folder)[0].meta_data.display_name == f"finished s0, {folder}"
+    assert records(folder)[0].meta_data.display_name == f"finished s0, {str(folder).replace('/', '>')}"
 
 
 def test_pictures_of_training_images_and_of_both_confusion_matrices_are_there(finished):
