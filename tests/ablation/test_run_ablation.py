@@ -110,6 +110,15 @@ def test_a_finished_ablation_is_not_repeated_and_more_seeds_are_added(undisturbe
     assert results(out) == before
 
 
+def test_the_report_can_be_printed_again_and_says_where_there_is_none(undisturbed, tmp_path):
+    _, out, printed = undisturbed
+    report = [sys.executable, str(ROOT / "tools" / "report.py")]
+    done = subprocess.run([*report, str(out)], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.strip() in printed
+    done = subprocess.run([*report, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 2 and "holds no ablation" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
 def test_a_graph_that_is_missing_is_made_good(undisturbed):
     protocol, out, _ = undisturbed
     (graph,) = (out / "oct" / "seed_0" / "vdl").glob("vdlgraph.*")
