@@ -216,7 +216,13 @@ def _build_arch(raw: Any, dataset) -> dict[str, Any]:
     except UserError as error:
         raise UserError(f"Arch.name: {error}") from None
     defaults["num_classes"] = len(dataset.classes)
-    return {"name": name, **defaults, **registry.check_options(name, given, prefix="Arch.")}
+    if "in_channels" in defaults:
+        defaults["in_channels"] = dataset.channels
+    arch = {"name": name, **defaults, **registry.check_options(name, given, prefix="Arch.")}
+    if arch.get("in_channels", 3) != dataset.channels:
+        takes = f"Arch.in_channels is {arch['in_channels']}" if "in_channels" in arch else f"{name} takes 3 channels"
+        raise UserError(f"{takes}, but the images of {dataset.name} have {dataset.channels}")
+    return arch
 
 
 def _check_together(config: Config) -> None:
@@ -229,7 +235,10 @@ def _check_together(config: Config) -> None:
             f"Arch.num_classes is {config.Arch['num_classes']}, but {data.dataset} has {len(dataset.classes)} classes"
         )
     size = data.image_size or dataset.image_size
-    if not 32 <= size <= 4096:
+    fixed = registry.fixed_input_size(config.Arch["name"])
+    if fixed and size != fixed:
+        raise UserError(f"DataLoader.image_size is {size}, but {config.Arch['name']} takes {fixed} only")
+    if not fixed and not 32 <= size <= 4096:
         raise UserError(f"DataLoader.image_size is {size}, expected 32 to 4096")
     if data.crop_padding > dataset.image_size:
         raise UserError(f"DataLoader.crop_padding is {data.crop_padding}, expected at most {dataset.image_size}")

@@ -33,8 +33,8 @@ ARCH = """\
 
 `Arch.name` is one of {models}.
 
-The other keys of the section are that model's options, which `docs/networks.md` explains. `Arch.num_classes`, a whole
-number, is by default the number of classes of the data set.
+The other keys of the section are that model's options, which `docs/networks.md` explains. `Arch.num_classes` and
+`Arch.in_channels`, whole numbers, are by default those of the data set.
 """
 
 
@@ -47,7 +47,7 @@ def make_reference() -> str:
     options: dict[tuple[str, str, str], list[str]] = {}
     for model in models:
         for key, option in model_options(model).items():
-            if key == "num_classes":  # in a configuration, the data set's
+            if key in ("num_classes", "in_channels"):  # in a configuration, the data set's
                 continue
             row = (f"`Arch.{key}`", describe(option.annotation), _show(option.default))
             options.setdefault(row, []).append(f"`{model}`")

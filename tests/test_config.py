@@ -87,7 +87,11 @@ def test_fingerprint_ignores_places_and_device_and_nothing_else(tmp_path):
         ("Arch: {name: resnet20}", ["Optimizer.lr.name=Step"], "decay_epochs is empty"),
         ("Arch: {name: resnet20}", ["Optimizer.use_nesterov=true"], "use_nesterov belongs to Momentum"),
         ("Arch: {name: resnet20}", ["Optimizer.lr.warmup_epochs=99"], "warmup_epochs is 99, expected less than"),
-        ("Arch: {name: resnet20}", ["DataLoader.dataset=cifar"], "expected one of 'cifar10', 'digits'; did you mean"),
+        (
+            "Arch: {name: resnet20}",
+            ["DataLoader.dataset=cifar"],
+            "expected one of 'cifar10', 'digits', 'fashion_mnist'; did you mean",
+        ),
         ("Arch: {name: resnet20}", ["DataLoader.image_size=16"], "image_size is 16, expected 32 to 4096"),
         ("Arch: {name: resnet20}", ["Global.resume=auto", "Global.checkpoints=x"], "exclude each other"),
         ("Arch: {name: resnet20}", ["Global.epochs"], "expected SECTION.KEY=VALUE"),

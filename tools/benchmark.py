@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_lite import cli
-from ppcls_lite.arch import model_options
+from ppcls_lite.arch.registry import fixed_input_size
 from ppcls_lite.errors import UserError
 from ppcls_lite.options import Positive, coerce
 
@@ -46,8 +46,11 @@ def main() -> None:
         benchmark_loader(args)
     else:
         for name in args.models:
-            model_options(name)
-        if args.image_size < 32 or (args.exchanges and args.image_size % 32):
+            fixed = fixed_input_size(name)
+            if fixed and args.image_size != fixed:
+                raise UserError(f"--image-size is {args.image_size}, but {name} takes {fixed} only")
+        free = not all(map(fixed_input_size, args.models))
+        if (free and args.image_size < 32) or (args.exchanges and args.image_size % 32):
             wanted = "a multiple of 32 with --exchanges" if args.exchanges else "at least 32"
             raise UserError(f"--image-size is {args.image_size}, expected {wanted}")
         benchmark_train_step(args)

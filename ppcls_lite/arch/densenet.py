@@ -83,10 +83,11 @@ class CifarDenseNet(nn.Layer):
         last_channels: int | None = None,
         *,
         num_classes: Positive = 10,
+        in_channels: Positive = 3,
         init: Init = "kaiming",
     ):
         super().__init__()
-        self.conv = nn.Conv2D(3, stem_channels, 3, padding=1, bias_attr=False)
+        self.conv = nn.Conv2D(in_channels, stem_channels, 3, padding=1, bias_attr=False)
         self.blocks, self.transitions = nn.LayerList(), nn.LayerList()
         self.feature_channels = []
         channels = stem_channels
@@ -191,6 +192,7 @@ def densenet_cifar(
     bottleneck: bool = True,
     compression: Fraction = 0.5,
     num_classes: Positive = 10,
+    in_channels: Positive = 3,
     init: Init = "kaiming",
 ) -> CifarDenseNet:
     """DenseNet for CIFAR by depth and growth; the defaults are DenseNet-BC (100, 12): 0.8M parameters.
@@ -212,11 +214,13 @@ def densenet_cifar(
         stem,
         compression,
         num_classes=num_classes,
+        in_channels=in_channels,
         init=init,
     )
 
 
 @register_model
-def densenet40(*, num_classes: Positive = 10, init: Init = "kaiming") -> CifarDenseNet:
+def densenet40(*, num_classes: Positive = 10, in_channels: Positive = 3, init: Init = "kaiming") -> CifarDenseNet:
     """DenseNet-40 (growth 12), which the VoVNet paper takes apart: 1.0M parameters."""
-    return CifarDenseNet(lambda channels: DenseBlock(channels, 12, 12), 16, num_classes=num_classes, init=init)
+    options = {"num_classes": num_classes, "in_channels": in_channels, "init": init}
+    return CifarDenseNet(lambda channels: DenseBlock(channels, 12, 12), 16, **options)

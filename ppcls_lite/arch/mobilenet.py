@@ -30,13 +30,14 @@ class OctMobileNet(nn.Layer):
         init: ``"kaiming"`` or ``"paddle"``.
         downsample, exchange: see :class:`~ppcls_lite.arch.octave.OctaveConv`.
 
-    Input [N, 3, H, W] with sides of at least 32, output float32 logits [N, num_classes].
+    Input [N, in_channels, H, W] with sides of at least 32, output float32 logits [N, num_classes].
     """
 
     def __init__(
         self,
         *,
         num_classes: Positive = 1000,
+        in_channels: Positive = 3,
         alpha: Fraction = 0.5,
         scale: Width = 1.0,
         stem: Stem = "imagenet",
@@ -49,7 +50,7 @@ class OctMobileNet(nn.Layer):
         options = {"bias": bias, "downsample": downsample, "exchange": exchange}
         channels = scaled_channels(32, scale)
         stride = 2 if stem == "imagenet" else 1
-        conv = nn.Conv2D(3, channels, 3, stride=stride, padding=1, bias_attr=None if bias else False)
+        conv = nn.Conv2D(in_channels, channels, 3, stride=stride, padding=1, bias_attr=None if bias else False)
         features = [nn.Sequential(conv, nn.BatchNorm2D(channels), nn.ReLU())]
         self._stage_ends, self.feature_strides, self.feature_channels = [], [], []
 

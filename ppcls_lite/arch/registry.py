@@ -26,10 +26,11 @@ class Option:
 
 @dataclass(frozen=True)
 class Model:
-    """A registered factory: the module it lives in and the options it takes."""
+    """A registered factory: the module it lives in, the options it takes, and the only input side it takes, if so."""
 
     module: str
     options: dict[str, Option]
+    input_size: int | None
 
 
 def list_models() -> list[str]:
@@ -52,6 +53,12 @@ def model_options(name: str) -> dict[str, Option]:
     if name not in _index():
         raise UserError(f"there is no model '{name}'; {nearest(name, list_models())}")
     return _index()[name].options
+
+
+def fixed_input_size(name: str) -> int | None:
+    """The only side of images that model ``name`` takes (``input_size`` of its class), or None where it takes any."""
+    model_options(name)
+    return _index()[name].input_size
 
 
 def check_options(name: str, given: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -115,8 +122,16 @@ def _index() -> dict[str, Model]:
             if isinstance(node, ast.FunctionDef) and any(
                 isinstance(d, ast.Name) and d.id == "register_model" for d in node.decorator_list
             ):
-                models[node.name] = Model(path.stem, _factory_options(node, classes))
+                fixed = _input_size(classes.get(getattr(node.returns, "id", None)))
+                models[node.name] = Model(path.stem, _factory_options(node, classes), fixed)
     return models
+
+
+def _input_size(network: ast.ClassDef | None) -> int | None:
+    for node in network.body if network is not None else ():
+        if isinstance(node, ast.Assign) and [getattr(target, "id", None) for target in node.targets] == ["input_size"]:
+            return ast.literal_eval(node.value)
+    return None
 
 
 def _factory_options(factory: ast.FunctionDef, classes: dict[str, ast.ClassDef]) -> dict[str, Option]:

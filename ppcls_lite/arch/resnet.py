@@ -105,6 +105,7 @@ class OctResNet(nn.Layer):
         widths: tuple[int, ...] = IMAGENET_WIDTHS,
         *,
         num_classes: Positive = 1000,
+        in_channels: Positive = 3,
         alpha: Fraction = 0.5,
         stem: Stem = "imagenet",
         bias: bool = False,
@@ -116,7 +117,7 @@ class OctResNet(nn.Layer):
         options = {"bias": bias, "downsample": downsample, "exchange": exchange}
         kernel, stride = (7, 2) if stem == "imagenet" else (3, 1)
         bias_attr = None if bias else False
-        self.conv1 = nn.Conv2D(3, widths[0], kernel, stride=stride, padding=kernel // 2, bias_attr=bias_attr)
+        self.conv1 = nn.Conv2D(in_channels, widths[0], kernel, stride=stride, padding=kernel // 2, bias_attr=bias_attr)
         self.bn1 = nn.BatchNorm2D(widths[0])
         self.maxpool = nn.MaxPool2D(3, 2, padding=1) if stem == "imagenet" else None
         stride = 4 if stem == "imagenet" else 1

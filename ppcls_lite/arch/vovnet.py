@@ -107,6 +107,7 @@ class VoVNet(nn.Layer):
         modules: tuple[int, ...],
         *,
         num_classes: Positive = 1000,
+        in_channels: Positive = 3,
         stem: VoVStem = "code",
         identity: bool = True,
         bottleneck: bool = False,
@@ -114,18 +115,20 @@ class VoVNet(nn.Layer):
     ):
         super().__init__()
         first, third = {"code": (2, 2), "paper": (2, 1), "cifar": (1, 1)}[stem]
-        self.stem = nn.Sequential(ConvBNReLU(3, 64, 3, first), ConvBNReLU(64, 64, 3), ConvBNReLU(64, 128, 3, third))
+        self.stem = nn.Sequential(
+            ConvBNReLU(in_channels, 64, 3, first), ConvBNReLU(64, 64, 3), ConvBNReLU(64, 128, 3, third)
+        )
         self._pooled = [stem == "paper", True, True, True]
-        stages, in_channels = [], 128
+        stages, width_in = [], 128
         for width, out_channels, depth in zip(widths, channels, modules, strict=True):
-            first_module = OSAModule(in_channels, width, out_channels, False, bottleneck)
+            first_module = OSAModule(width_in, width, out_channels, False, bottleneck)
             others = [OSAModule(out_channels, width, out_channels, identity, bottleneck) for _ in range(depth - 1)]
             stages.append(nn.Sequential(first_module, *others))
-            in_channels = out_channels
+            width_in = out_channels
         self.stages = nn.LayerList(stages)
         self.feature_channels = list(channels)
         self.feature_strides = [(1 if stem == "cifar" else 4) * 2**i for i in range(len(stages))]
-        self.fc = nn.Linear(in_channels, num_classes)
+        self.fc = nn.Linear(width_in, num_classes)
         initialize_convolutions(self, init)
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
@@ -171,12 +174,12 @@ def _osa40(depth: int, width: int, **options) -> CifarDenseNet:
 
 
 @register_model
-def osa40_12x20(*, num_classes: Positive = 10, init: Init = "kaiming") -> CifarDenseNet:
+def osa40_12x20(*, num_classes: Positive = 10, in_channels: Positive = 3, init: Init = "kaiming") -> CifarDenseNet:
     """DenseNet-40 with OSA blocks of 12 layers, 20 channels each (paper section 3.2: 2.5M memory access cost)."""
-    return _osa40(12, 20, num_classes=num_classes, init=init)
+    return _osa40(12, 20, num_classes=num_classes, in_channels=in_channels, init=init)
 
 
 @register_model
-def osa40_5x43(*, num_classes: Positive = 10, init: Init = "kaiming") -> CifarDenseNet:
+def osa40_5x43(*, num_classes: Positive = 10, in_channels: Positive = 3, init: Init = "kaiming") -> CifarDenseNet:
     """DenseNet-40 with OSA blocks of 5 layers, 43 channels each (paper section 3.2)."""
-    return _osa40(5, 43, num_classes=num_classes, init=init)
+    return _osa40(5, 43, num_classes=num_classes, in_channels=in_channels, init=init)

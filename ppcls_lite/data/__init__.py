@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ppcls_lite.data import cifar10, digits
+from ppcls_lite.data import cifar10, digits, fashion_mnist
 from ppcls_lite.data.arrays import Dataset, DatasetInfo, Split, split_balanced
 from ppcls_lite.data.loader import ArrayLoader
 
@@ -17,7 +17,7 @@ __all__ = [
     "split_balanced",
 ]
 
-_MODULES = {module.INFO.name: module for module in (cifar10, digits)}
+_MODULES = {module.INFO.name: module for module in (cifar10, digits, fashion_mnist)}
 DATASETS: dict[str, DatasetInfo] = {name: module.INFO for name, module in _MODULES.items()}
 
 

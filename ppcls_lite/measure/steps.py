@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
-from ppcls_lite.arch import build_model, octave
+from ppcls_lite.arch import build_model, model_options, octave
 from ppcls_lite.data import ArrayLoader, Split
 from ppcls_lite.measure.timing import Timing, time_in_turns
 
@@ -18,7 +18,9 @@ def training_step(name: str, image_size: int, batch_size: int, **options) -> Cal
     optimizer = paddle.optimizer.Momentum(0.01, parameters=network.parameters())
     loss = nn.CrossEntropyLoss()
     rng = np.random.default_rng(0)
-    images = paddle.to_tensor(rng.standard_normal((batch_size, 3, image_size, image_size)).astype("float32"))
+    known = model_options(name)
+    channels = known["in_channels"].default if "in_channels" in known else 3
+    images = paddle.to_tensor(rng.standard_normal((batch_size, channels, image_size, image_size)).astype("float32"))
     labels = paddle.to_tensor(rng.integers(0, 10, batch_size))
 
     def step() -> None:

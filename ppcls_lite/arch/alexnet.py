@@ -1,0 +1,109 @@
+"""AlexNet as "Dive into Deep Learning" teaches it, and LeNet, its stated ancestor.
+
+Paper: Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012.
+Code consulted: d2l-ai/d2l-zh (chapter on AlexNet: one channel, widths, dropout, Xavier weights).
+"""
+
+from paddle import Tensor, nn
+from paddle.vision.models import LeNet as VisionLeNet
+
+from ppcls_lite.arch.common import float32_logits
+from ppcls_lite.arch.registry import register_model
+from ppcls_lite.options import Positive
+
+
+class AlexNet(nn.Layer):
+    """Five convolutions with three max-poolings, three fully connected layers, ReLU, dropout 0.5.
+
+    The fully connected layers fix the input: [N, in_channels, 224, 224]; output float32 logits [N, num_classes].
+    Weights start Xavier-uniform, biases at 0.
+    """
+
+    input_size = 224
+    feature_strides = (4, 8, 16)
+    feature_channels = (96, 256, 256)
+
+    def __init__(self, *, num_classes: Positive = 10, in_channels: Positive = 1):
+        super().__init__()
+        self.stages = nn.LayerList(
+            [
+                nn.Sequential(nn.Conv2D(in_channels, 96, 11, stride=4, padding=1), nn.ReLU()),
+                nn.Sequential(nn.MaxPool2D(3, 2), nn.Conv2D(96, 256, 5, padding=2), nn.ReLU()),
+                nn.Sequential(
+                    nn.MaxPool2D(3, 2),
+                    nn.Conv2D(256, 384, 3, padding=1),
+                    nn.ReLU(),
+                    nn.Conv2D(384, 384, 3, padding=1),
+                    nn.ReLU(),
+                    nn.Conv2D(384, 256, 3, padding=1),
+                    nn.ReLU(),
+                ),
+            ]
+        )
+        self.pool = nn.MaxPool2D(3, 2)
+        self.classifier = nn.Sequential(
+            nn.Linear(6400, 4096),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Linear(4096, 4096),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Linear(4096, num_classes),
+        )
+        xavier, zero = nn.initializer.XavierUniform(), nn.initializer.Constant(0.0)
+        for layer in self.sublayers():
+            if isinstance(layer, nn.Conv2D | nn.Linear):
+                xavier(layer.weight)
+                zero(layer.bias)
+
+    def forward_features(self, x: Tensor) -> list[Tensor]:
+        """Outputs before each pooling, finest first: 54, 26 and 12 pixels."""
+        outputs = []
+        for stage in self.stages:
+            x = stage(x)
+            outputs.append(x)
+        return outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(self.forward_features(x)[-1]).flatten(1)
+        return float32_logits(self.classifier(x))
+
+
+class LeNet(VisionLeNet):
+    """``paddle.vision.models.LeNet`` with its stage outputs: two convolutions, three fully connected layers.
+
+    Input [N, in_channels, 28, 28], output float32 logits [N, num_classes].
+    """
+
+    input_size = 28
+    feature_strides = (1, 2)
+    feature_channels = (6, 16)
+
+    def __init__(self, *, num_classes: Positive = 10, in_channels: Positive = 1):
+        super().__init__(num_classes)
+        if in_channels != 1:
+            self.features[0] = nn.Conv2D(in_channels, 6, 3, padding=1)
+
+    def forward_features(self, x: Tensor) -> list[Tensor]:
+        """Outputs of the two convolutions before their poolings, finest first: 28 and 10 pixels."""
+        outputs = []
+        for layer in self.features:
+            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                outputs.append(x)
+        return outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return float32_logits(VisionLeNet.forward(self, x))  # paddle 2.6 cannot trace super()
+
+
+@register_model
+def alexnet(**options) -> AlexNet:
+    """AlexNet on gray images of 224 px (46.8M parameters, 0.94G multiply-adds)."""
+    return AlexNet(**options)
+
+
+@register_model
+def lenet(**options) -> LeNet:
+    """LeNet on gray images of 28 px (61,610 parameters)."""
+    return LeNet(**options)
