@@ -79,7 +79,7 @@ def collect(record: Record, folder: Path) -> list[Row]:
     for group, members in record.groups.items():
         present = [arm for arm in members if arm in runs]
         # Without its plain network an arm has nothing to be compared with, and stands alone below.
-        if members[0] in present and (len(present) > 1 or len(members) == 1):
+        if members[0] in present and len(present) > 1:
             plain = Row(group, members[0], runs[members[0]])
             rows += [plain, *(Row(group, arm, runs[arm], plain) for arm in present[1:])]
     placed = {row.arm for row in rows}

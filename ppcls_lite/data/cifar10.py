@@ -4,9 +4,7 @@ Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 """
 
 import hashlib
-import logging
 import lzma
-import os
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ppcls_lite import pickles
+from ppcls_lite.data import places
 from ppcls_lite.data.arrays import Dataset, DatasetInfo, Split
 from ppcls_lite.errors import UserError
 
@@ -27,9 +26,7 @@ INFO = DatasetInfo(
     std=(0.2470, 0.2435, 0.2616),
 )
 
-logger = logging.getLogger(__name__)
-
-ARCHIVE, FOLDER = "cifar-10-python.tar.gz", "cifar-10-batches-py"
+ARCHIVE, FOLDER, CACHE = "cifar-10-python.tar.gz", "cifar-10-batches-py", "cifar"
 URL = "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz"  # Paddle's own copy, paddle.vision.datasets.Cifar10
 ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
 
@@ -73,26 +70,14 @@ def find(root: str | Path | None = None) -> Path:
     found = locate(root)
     if found is None and root:
         raise UserError(f"DataLoader.root {root} holds neither {ARCHIVE} nor the folder {FOLDER}")
-    return found or _download(_cache())
+    if found is None:
+        places.download("CIFAR-10", CACHE, {ARCHIVE: (URL, ARCHIVE_MD5)})
+    return found or places.cache_folder(CACHE) / ARCHIVE
 
 
 def locate(root: str | Path | None = None) -> Path | None:
-    """Where CIFAR-10 is on this machine: in ``root`` or, without it, in PPCLS_DATA or Paddle's cache; None: nowhere."""
-    if root:
-        return _look_in(Path(root).expanduser())
-    data_dir = os.environ.get("PPCLS_DATA")
-    if data_dir:
-        found = _look_in(Path(data_dir).expanduser())
-        if found is not None:
-            return found
-        logger.info("PPCLS_DATA %s holds no CIFAR-10; looking in %s", data_dir, _cache())
-    return _look_in(_cache())
-
-
-def _cache() -> Path:
-    from paddle.dataset.common import DATA_HOME
-
-    return Path(DATA_HOME) / "cifar"
+    """Where CIFAR-10 is on this machine, or None: see ``places.locate``."""
+    return places.locate("CIFAR-10", root, CACHE, _look_in)
 
 
 def _look_in(place: Path) -> Path | None:
@@ -103,22 +88,6 @@ def _look_in(place: Path) -> Path | None:
         if candidate.exists():
             return candidate
     return None
-
-
-def _download(cache: Path) -> Path:
-    from paddle.dataset.common import download
-
-    # Under another name until its md5 is right, so that an interrupted download is never taken for the archive.
-    try:
-        partial = download(URL, "cifar", ARCHIVE_MD5, save_name=f"{ARCHIVE}.part")
-    except Exception as error:  # httpx, OSError or RuntimeError, by Paddle version
-        reason = str(error).strip() or type(error).__name__
-        raise UserError(
-            f"CIFAR-10 is neither in PPCLS_DATA nor in {cache}, and the download failed ({reason}); "
-            f"put {ARCHIVE} into a folder and name it with -o DataLoader.root=FOLDER"
-        ) from None
-    os.replace(partial, cache / ARCHIVE)
-    return cache / ARCHIVE
 
 
 def _read_folder(folder: Path) -> Iterator[tuple[str, bytes]]:

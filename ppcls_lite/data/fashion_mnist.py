@@ -5,13 +5,13 @@ Xiao et al., "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Lear
 
 import gzip
 import hashlib
-import os
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 
+from ppcls_lite.data import places
 from ppcls_lite.data.arrays import Dataset, DatasetInfo, Split
 from ppcls_lite.errors import UserError
 
@@ -45,19 +45,15 @@ def find(root: str | Path | None = None) -> Path:
     Raises:
         UserError: ``root`` is given and lacks them, or nothing was found and the download failed.
     """
-    if root:
-        found = _look_in(Path(root).expanduser())
-        if found is None:
-            raise UserError(f"DataLoader.root {root} lacks {', '.join(_names())} (or a folder {FOLDER} with them)")
-        return found
-    from paddle.dataset.common import DATA_HOME
+    found = places.locate("Fashion-MNIST", root, FOLDER, _look_in)
+    if found is None and root:
+        raise UserError(f"DataLoader.root {root} lacks {', '.join(_names())} (or a folder {FOLDER} with them)")
+    if found is None:
+        from paddle.vision.datasets import FashionMNIST as Published
 
-    cache = Path(DATA_HOME) / FOLDER
-    for place in filter(None, (os.environ.get("PPCLS_DATA"), cache)):
-        found = _look_in(Path(place).expanduser())
-        if found is not None:
-            return found
-    return _download(cache)
+        files = {name: (Published.URL_PREFIX + name, md5) for name, md5 in _published().items()}
+        places.download("Fashion-MNIST", FOLDER, files)
+    return found or places.cache_folder(FOLDER)
 
 
 def _names() -> list[str]:
@@ -79,22 +75,6 @@ def _published() -> dict[str, str]:
 
 def _md5(path: Path) -> str:
     return hashlib.md5(path.read_bytes()).hexdigest()
-
-
-def _download(cache: Path) -> Path:
-    from paddle.dataset.common import download
-    from paddle.vision.datasets import FashionMNIST as Published
-
-    try:
-        for name, md5 in _published().items():
-            download(Published.URL_PREFIX + name, FOLDER, md5)
-    except Exception as error:  # httpx, OSError or RuntimeError, by Paddle version
-        reason = str(error).strip() or type(error).__name__
-        raise UserError(
-            f"Fashion-MNIST is neither in PPCLS_DATA nor in {cache}, and the download failed ({reason}); "
-            f"put {', '.join(_names())} into a folder and name it with -o DataLoader.root=FOLDER"
-        ) from None
-    return cache
 
 
 def _read(folder: Path, part: str) -> Split:

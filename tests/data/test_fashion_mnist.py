@@ -82,3 +82,26 @@ def test_damaged_files_are_named(spoil, message, rng, tmp_path):
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(UserError, match=r"lacks train-images-idx3-ubyte\.gz"):
         load_dataset("fashion_mnist", tmp_path)
+
+
+def test_a_download_becomes_the_files_only_when_it_is_whole(rng, tmp_path, monkeypatch):
+    write(tmp_path / "published", rng)
+    folder = tmp_path / "home" / "fashion-mnist"
+    folder.mkdir(parents=True)
+
+    def download(url, module, md5, save_name):
+        if "t10k-labels" in save_name and not whole:
+            raise RuntimeError("the line is dead")
+        target = folder / save_name
+        target.write_bytes((tmp_path / "published" / url.rpartition("/")[2]).read_bytes())
+        return str(target)
+
+    monkeypatch.delenv("PPCLS_DATA", raising=False)
+    monkeypatch.setattr("paddle.dataset.common.DATA_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("paddle.dataset.common.download", download)
+    whole = False
+    with pytest.raises(UserError, match=r"the download failed \(the line is dead\)"):
+        load_dataset("fashion_mnist")
+    whole = True
+    assert len(load_dataset("fashion_mnist").test) == 12
+    assert not list(folder.glob("*.part"))
