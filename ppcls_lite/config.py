@@ -118,6 +118,11 @@ class Config:
         """The options of the network, without its name."""
         return {key: value for key, value in self.Arch.items() if key != "name"}
 
+    @property
+    def input_size(self) -> int:
+        """Side of the images that the network computes on."""
+        return self.DataLoader.image_size or DATASETS[self.DataLoader.dataset].image_size
+
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, every default filled in: a config file that makes the same run."""
         return _plain(dataclasses.asdict(self))
@@ -234,7 +239,7 @@ def _check_together(config: Config) -> None:
         raise UserError(
             f"Arch.num_classes is {config.Arch['num_classes']}, but {data.dataset} has {len(dataset.classes)} classes"
         )
-    size = data.image_size or dataset.image_size
+    size = config.input_size
     fixed = registry.fixed_input_size(config.Arch["name"])
     if fixed and size != fixed:
         raise UserError(f"DataLoader.image_size is {size}, but {config.Arch['name']} takes {fixed} only")

@@ -7,7 +7,7 @@ import pytest
 
 from ppcls_lite import config as configs
 from ppcls_lite.data import DATASETS
-from ppcls_lite.engine.parts import build_network, input_size
+from ppcls_lite.engine.parts import build_network
 from ppcls_lite.measure.complexity import count_macs, count_params
 from tests.test_config import ALL_CONFIGS
 
@@ -19,7 +19,7 @@ NAMES = sorted(str(path.relative_to(ROOT / "configs")) for path in ALL_CONFIGS)
 def measure(name):
     """What the golden file says of a configuration, measured."""
     config = configs.load(ROOT / "configs" / name)
-    network, size = build_network(config), input_size(config)
+    network, size = build_network(config), config.input_size
     channels = DATASETS[config.DataLoader.dataset].channels
     return {"params": count_params(network), "macs": count_macs(network, size, channels), "size": size}
 

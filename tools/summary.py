@@ -39,10 +39,10 @@ def main() -> None:
         return
     cli.import_paddle()
     from ppcls_lite.data import DATASETS
-    from ppcls_lite.engine.parts import build_network, input_size
+    from ppcls_lite.engine.parts import build_network
     from ppcls_lite.measure.complexity import profile_layers
 
-    size = input_size(config)
+    size = config.input_size
     layers = profile_layers(build_network(config), size, DATASETS[config.DataLoader.dataset].channels)
     total = {"params": sum(layer.params for layer in layers), "macs": sum(layer.macs for layer in layers)}
     if args.json:

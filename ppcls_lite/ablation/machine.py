@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ppcls_lite import cli
 from ppcls_lite.config import Config
-from ppcls_lite.data import DATASETS, cifar10
+from ppcls_lite.data import cifar10
 from ppcls_lite.resources import count_cores, free_memory
 from ppcls_lite.text import count
 
@@ -79,9 +79,8 @@ def plan_slots(jobs: int | None, configs: Sequence[Config], threads: int) -> lis
 
 
 def _estimate_memory(config: Config) -> int:
-    side = config.DataLoader.image_size or DATASETS[config.DataLoader.dataset].image_size
     per_pixel = PIXEL_BYTES_KEPT if config.Arch.get("stem", "cifar") == "cifar" else PIXEL_BYTES
-    return PROCESS_BYTES + config.DataLoader.batch_size * side**2 * per_pixel
+    return PROCESS_BYTES + config.DataLoader.batch_size * config.input_size**2 * per_pixel
 
 
 def _device():

@@ -25,7 +25,7 @@ def write_graph(config: Config, folder: Path) -> Path:
     Raises:
         TrainingError: this Paddle or VisualDL cannot write it.
     """
-    network, size = parts.build_network(config), parts.input_size(config)
+    network, size = parts.build_network(config), config.input_size
     network.eval()
     # The page shows the class, which a plain network shares with its octave twin.
     network.__class__ = type(config.Arch["name"], (type(network),), {})

@@ -10,7 +10,7 @@ from paddle.nn import functional as F
 
 from ppcls_lite.arch import build_model
 from ppcls_lite.config import Config
-from ppcls_lite.data import DATASETS, ArrayLoader, Dataset, Split, split_balanced
+from ppcls_lite.data import ArrayLoader, Dataset, Split, split_balanced
 from ppcls_lite.engine.device import on_gpu
 from ppcls_lite.engine.optim import build_optimizer, build_schedule
 
@@ -24,11 +24,6 @@ class Loaders:
     train: ArrayLoader
     val: ArrayLoader | None
     test: ArrayLoader
-
-
-def input_size(config: Config) -> int:
-    """Side of the images that the network computes on."""
-    return config.DataLoader.image_size or DATASETS[config.DataLoader.dataset].image_size
 
 
 def build_network(config: Config) -> nn.Layer:
@@ -104,7 +99,7 @@ def first_batch(config: Config, loader: ArrayLoader) -> np.ndarray:
     """The first epoch's first images as the network gets them, augmented and resized, but back in [0, 1]."""
     loader.set_epoch(1)
     images = next(iter(loader))[0][:64]
-    images = _resize(paddle.to_tensor(images), input_size(config)).numpy()
+    images = _resize(paddle.to_tensor(images), config.input_size).numpy()
     shape = (1, -1, 1, 1)
     return images * loader.std.reshape(shape) + loader.mean.reshape(shape)
 

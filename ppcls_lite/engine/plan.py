@@ -7,7 +7,6 @@ import numpy as np
 import paddle
 
 from ppcls_lite.config import Config
-from ppcls_lite.engine import parts
 from ppcls_lite.engine.device import (
     describe_device,
     on_gpu,
@@ -44,7 +43,7 @@ def make_plan(config: Config) -> str:
         prepared = prepare(config, run_dir)
         loaders, network = prepared.loaders, prepared.model.network
         steps = len(loaders.train)
-        macs = count_macs(network, parts.input_size(config), prepared.dataset.info.channels)
+        macs = count_macs(network, config.input_size, prepared.dataset.info.channels)
         probe = _Probe(prepared.model, loaders.train)
         step_seconds, memory, how = probe.measure()
         part = loaders.val if loaders.val is not None else loaders.test
@@ -61,7 +60,7 @@ def make_plan(config: Config) -> str:
         + (f", resumed from {prepared.checkpoint}" if prepared.checkpoint else ""),
         f"device    {describe_device()}",
         f"network   {config.Arch['name']} {config.arch_options}",
-        f"          {count_params(network):,} parameters, {macs:,} multiply-adds at {parts.input_size(config)} px",
+        f"          {count_params(network):,} parameters, {macs:,} multiply-adds at {config.input_size} px",
         f"data      {data.dataset} from {prepared.dataset.source}: {len(loaders.train.split):,} training images"
         + (f", {len(loaders.val.split):,} validation" if loaders.val is not None else "")
         + f", {len(loaders.test.split):,} test",

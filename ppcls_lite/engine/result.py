@@ -11,7 +11,6 @@ import paddle
 import visualdl
 
 from ppcls_lite.config import Config
-from ppcls_lite.engine import parts
 from ppcls_lite.engine.device import describe_device
 from ppcls_lite.engine.prepare import Prepared
 from ppcls_lite.engine.run_dir import Progress
@@ -23,7 +22,7 @@ logger = logging.getLogger(__name__)
 def describe_run(config: Config, prepared: Prepared) -> dict[str, Any]:
     """The facts of a run that training does not change, logged and for result.json."""
     dataset, loaders, network = prepared.dataset, prepared.loaders, prepared.model.network
-    size = parts.input_size(config)
+    size = config.input_size
     facts = {
         "name": config.Global.name,
         "arch": config.Arch["name"],
@@ -101,7 +100,7 @@ def hparams(config: Config) -> dict[str, Any]:
         **{key: value for key, value in config.arch_options.items() if key != "num_classes"},
         "epochs": config.Global.epochs,
         "batch_size": config.DataLoader.batch_size,
-        "image_size": parts.input_size(config),
+        "image_size": config.input_size,
         "optimizer": config.Optimizer.name,
         "schedule": lr.name,
         "learning_rate": lr.learning_rate,
