@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from ppcls_lite import config as configs
 from ppcls_lite.errors import TrainingError, UserError
@@ -47,6 +48,24 @@ def load_config(args: argparse.Namespace) -> configs.Config:
     return configs.load(args.config, args.override)
 
 
+def new_file(path: str, option: str) -> Path:
+    """A file to be written, in a folder that is made where it is missing.
+
+    Raises:
+        UserError: something is there, or the folder cannot be written to; nothing is ever overwritten.
+    """
+    file = Path(path)
+    if file.exists():
+        raise UserError(f"{option}: {file} exists; name another file, or remove it")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{option}: {file.parent} cannot be made: {error.strerror}") from None
+    if not os.access(file.parent, os.W_OK):
+        raise UserError(f"{option}: {file.parent} cannot be written to; name another place")
+    return file
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a tool's ``main`` and exit: 0; 2 for bad input, 1 for a run that cannot go on, 130 for Ctrl-C."""
     logger = logging.getLogger("ppcls_lite")
@@ -58,9 +77,10 @@ def run(main: Callable[[], None]) -> None:
     except (UserError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UserError) else 1)
-    except MemoryError:
-        advice = "take a smaller DataLoader.batch_size; tools/train.py --dry-run tells which fits"
-        print(f"error: memory ran out; {advice}", file=sys.stderr)
+    except MemoryError as error:
+        advice = "take a smaller batch; for training, tools/train.py --dry-run tells which fits"
+        what = f" ({error})" if str(error) else ""
+        print(f"error: memory ran out{what}; {advice}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

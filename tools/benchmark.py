@@ -1,10 +1,14 @@
-"""Measure speed; models take turns in one process.
+"""Measure what networks cost; they take turns in one process, after a warm-up.
 
-  python tools/benchmark.py train-step resnet50 oct_resnet50 --image-size 64 --batch-size 32
+  python tools/benchmark.py efficiency resnet50 oct_resnet50 densenet121 vovnet39 --plot efficiency.png
+  python tools/benchmark.py efficiency configs/cifar/densenet40.yaml configs/cifar/osa40_5x43.yaml --layers
+  python tools/benchmark.py efficiency vovnet27_slim vovnet27_slim:bottleneck=true --format markdown
+  python tools/benchmark.py train-step resnet50 oct_resnet50 --image-size 64 --batch-size 32 --exchanges
   python tools/benchmark.py loader
 
-train-step: seconds of a training step (forward, backward, SGD with momentum) and its ratio to the first model's.
-Octave models are also timed with other ways to add the upsampled low branch: nn.Upsample, and reshape with broadcast
+efficiency: parameters, multiply-adds, memory access cost, activations, speed, memory and energy side by side.
+train-step: seconds of a training step (forward, backward, SGD with momentum) and its ratio to the first network's.
+Octave networks are also timed with other ways to add the upsampled low branch: nn.Upsample, and reshape with broadcast
 (--exchanges).
 loader: images/s of crop, flip and normalisation to float32 at 32 px, one process.
 """
@@ -16,44 +20,81 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_lite import cli
-from ppcls_lite.arch.registry import fixed_input_size
 from ppcls_lite.errors import UserError
-from ppcls_lite.options import Positive, coerce
+from ppcls_lite.measure.subject import parse_subjects
+from ppcls_lite.options import NonNegative, Positive, coerce
+
+FORMATS = ("table", "markdown", "csv", "json")
 
 
 def main() -> None:
+    args = parse()
+    for name, kind in LIMITS.items():
+        given = getattr(args, name, None)
+        for value in given if isinstance(given, list) else [given]:
+            if value is not None:
+                coerce(value, kind, f"--{name.replace('_', '-')}")
+    args.run(args)
+
+
+LIMITS = {
+    "image_size": Positive,
+    "batch_size": Positive,
+    "batch_sizes": Positive,
+    "train_batch_size": NonNegative,
+    "images": Positive,
+    "rounds": Positive,
+}
+
+
+def parse():
     parser = cli.parser(__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    efficiency = commands.add_parser("efficiency", help="the efficiency table")
     step = commands.add_parser("train-step", help="seconds of a training step")
-    step.add_argument("models", nargs="+", metavar="MODEL", help="names as tools/summary.py --list prints them")
+    networks = "models as tools/summary.py --list prints them, with options or not, and configurations' files"
+    for command in (efficiency, step):
+        command.add_argument("networks", nargs="+", metavar="NETWORK[:OPTION=VALUE,...]", help=networks)
+    size = "side in pixels (default: a configuration's own, 224 for a model with 1000 classes, else 32)"
+    efficiency.add_argument("--image-size", type=int, help=size)
+    efficiency.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8], help="of inference (default 1 8)")
+    efficiency.add_argument("--train-batch-size", type=int, default=8, help="of training; 0 for none (default 8)")
+    efficiency.add_argument("--device", choices=("auto", "gpu", "cpu"), default="auto", help="(default auto)")
+    efficiency.add_argument("--layers", action="store_true", help="also costs and times layer by layer")
+    efficiency.add_argument("--format", choices=FORMATS, default="table", help="of the output (default table)")
+    efficiency.add_argument("--plot", metavar="PNG", help="draw time against memory access cost and multiply-adds")
+    efficiency.set_defaults(run=benchmark_efficiency)
     step.add_argument("--image-size", type=int, default=64, help="side in pixels (default 64)")
     step.add_argument("--batch-size", type=int, default=32, help="images a step (default 32)")
-    step.add_argument("--exchanges", action="store_true", help="time octave models with other exchanges, too")
-    step.add_argument("--stem", help="imagenet or cifar; by default the model's own")
+    step.add_argument("--exchanges", action="store_true", help="time octave networks with other exchanges, too")
+    step.set_defaults(run=benchmark_train_step)
     loader = commands.add_parser("loader", help="images/s of the data loader")
     loader.add_argument("--images", type=int, default=50_000, help="images an epoch (default 50000)")
     loader.add_argument("--batch-size", type=int, default=256, help="images a batch (default 256)")
-    for command in (step, loader):
+    loader.set_defaults(run=benchmark_loader)
+    for command in (efficiency, step, loader):
         command.add_argument("--rounds", type=int, default=7, help="measured turns of each (default 7)")
+    for command in (step, loader):
         command.add_argument("--json", action="store_true", help="print the measurements as JSON")
-    args = parser.parse_args()
-    if args.json:
-        cli.log_to_stderr()
-    for name in ("image_size", "batch_size", "images", "rounds"):
-        if hasattr(args, name):
-            coerce(getattr(args, name), Positive, f"--{name.replace('_', '-')}")
-    if args.command == "loader":
-        benchmark_loader(args)
-    else:
-        for name in args.models:
-            fixed = fixed_input_size(name)
-            if fixed and args.image_size != fixed:
-                raise UserError(f"--image-size is {args.image_size}, but {name} takes {fixed} only")
-        free = not all(map(fixed_input_size, args.models))
-        if (free and args.image_size < 32) or (args.exchanges and args.image_size % 32):
-            wanted = "a multiple of 32 with --exchanges" if args.exchanges else "at least 32"
-            raise UserError(f"--image-size is {args.image_size}, expected {wanted}")
-        benchmark_train_step(args)
+    return parser.parse_args()
+
+
+def benchmark_efficiency(args) -> None:
+    subjects = parse_subjects(args.networks, args.image_size)
+    plot = args.plot and cli.new_file(args.plot, "--plot")
+    cli.log_to_stderr()
+    cli.import_paddle()
+    from ppcls_lite.device import describe_device, select_device
+    from ppcls_lite.engine.result import describe_versions
+    from ppcls_lite.measure import efficiency, efficiency_report
+
+    select_device(args.device)
+    sizes = list(dict.fromkeys(args.batch_sizes))
+    found, source = efficiency.measure_efficiency(subjects, sizes, args.train_batch_size, args.rounds, args.layers)
+    facts = {"device": describe_device(), "versions": describe_versions(), "energy": source}
+    print(efficiency_report.render(found, facts, args.format))
+    if plot:
+        efficiency_report.draw(found, facts["device"], plot)
 
 
 def benchmark_loader(args) -> None:
@@ -70,24 +111,28 @@ def benchmark_loader(args) -> None:
 
 
 def benchmark_train_step(args) -> None:
+    subjects = parse_subjects(args.networks, args.image_size)
+    if args.exchanges and args.image_size % 32:
+        raise UserError(f"--image-size is {args.image_size}, expected a multiple of 32 with --exchanges")
+    if args.json:
+        cli.log_to_stderr()
     cli.import_paddle()
-    from ppcls_lite.engine.device import describe_device, select_device
+    from ppcls_lite.device import describe_device, select_device
     from ppcls_lite.measure.steps import add_by_broadcast, add_by_upsample, training_step, with_exchange
     from ppcls_lite.measure.timing import median_ratio, time_in_turns
 
     select_device("auto")
-    options = {"stem": args.stem} if args.stem else {}
     calls = {}
-    for name in args.models:
-        calls[name] = training_step(name, args.image_size, args.batch_size, **options)
-        if args.exchanges and name.startswith("oct_"):
-            calls[f"{name}, nn.Upsample"] = with_exchange(calls[name], add_by_upsample)
-            calls[f"{name}, broadcast"] = with_exchange(calls[name], add_by_broadcast)
+    for subject in subjects:
+        calls[subject.name] = training_step(subject.build(), subject, args.batch_size)
+        if args.exchanges and subject.model.startswith("oct_"):
+            calls[f"{subject.name}, nn.Upsample"] = with_exchange(calls[subject.name], add_by_upsample)
+            calls[f"{subject.name}, broadcast"] = with_exchange(calls[subject.name], add_by_broadcast)
     timings = time_in_turns(calls, args.rounds)
-    first = timings[args.models[0]]
+    first = timings[subjects[0].name]
     rows = [
         {
-            "model": name,
+            "network": name,
             "seconds": timing.median,
             "fastest": timing.spread[0],
             "slowest": timing.spread[1],
@@ -100,12 +145,12 @@ def benchmark_train_step(args) -> None:
         print(json.dumps({"device": describe_device(), "rows": rows}, indent=2))
         return
     print(f"{describe_device()}; {args.image_size} px, batch {args.batch_size}, {args.rounds} rounds")
-    width = max(len(row["model"]) for row in rows)
+    width = max(len(row["network"]) for row in rows)
     columns = "  ".join(f"{title:>8}" for title in ("s/step", "fastest", "slowest", "images/s"))
-    print(f"{'model':<{width}}  {columns}  time / {args.models[0]}")
+    print(f"{'network':<{width}}  {columns}  time / {subjects[0].name}")
     for row in rows:
         print(
-            f"{row['model']:<{width}}  {row['seconds']:>8.3f}  {row['fastest']:>8.3f}  {row['slowest']:>8.3f}  "
+            f"{row['network']:<{width}}  {row['seconds']:>8.3f}  {row['fastest']:>8.3f}  {row['slowest']:>8.3f}  "
             f"{row['images_per_sec']:>8.1f}  {row['ratio']:.2f}"
         )
 

@@ -84,15 +84,15 @@ def _estimate_memory(config: Config) -> int:
 
 
 def _device():
-    """``engine.device``, which imports paddle: late, so that mistakes are answered before."""
+    """``ppcls_lite.device``, which imports paddle: late, so that mistakes are answered before."""
     cli.import_paddle(computes=False)
-    from ppcls_lite.engine import device
+    from ppcls_lite import device
 
     return device
 
 
 def _why_gpu_fails() -> str:
     """Why a convolution fails on the GPU, or nothing; in a process of its own, since it takes the GPU's memory."""
-    code = "from ppcls_lite import cli; cli.import_paddle(); from ppcls_lite.engine import device; device.try_gpu()"
+    code = "from ppcls_lite import cli; cli.import_paddle(); from ppcls_lite import device; device.try_gpu()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     return (done.stderr.strip().splitlines() or ["it does not compute"])[-1] if done.returncode else ""

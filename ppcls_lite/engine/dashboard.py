@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppcls_lite.engine import pictures
+from ppcls_lite.measure import pictures
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from paddle.nn import functional as F
 from ppcls_lite.arch import build_model
 from ppcls_lite.config import Config
 from ppcls_lite.data import ArrayLoader, Dataset, Split, split_balanced
-from ppcls_lite.engine.device import on_gpu
+from ppcls_lite.device import on_gpu
 from ppcls_lite.engine.optim import build_optimizer, build_schedule
 
 logger = logging.getLogger(__name__)

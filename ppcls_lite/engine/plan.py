@@ -7,7 +7,7 @@ import numpy as np
 import paddle
 
 from ppcls_lite.config import Config
-from ppcls_lite.engine.device import (
+from ppcls_lite.device import (
     describe_device,
     on_gpu,
     peak_memory,

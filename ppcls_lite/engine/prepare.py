@@ -7,9 +7,9 @@ import paddle
 
 from ppcls_lite.config import Config
 from ppcls_lite.data import Dataset, load_dataset
+from ppcls_lite.device import select_device
 from ppcls_lite.engine import parts
 from ppcls_lite.engine.checkpoint import load_checkpoint
-from ppcls_lite.engine.device import select_device
 from ppcls_lite.engine.resume import find_resume_point
 from ppcls_lite.engine.run_dir import Progress, RunDir, read_progress
 from ppcls_lite.engine.seeding import seed_everything

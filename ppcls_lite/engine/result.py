@@ -11,7 +11,7 @@ import paddle
 import visualdl
 
 from ppcls_lite.config import Config
-from ppcls_lite.engine.device import describe_device
+from ppcls_lite.device import describe_device
 from ppcls_lite.engine.prepare import Prepared
 from ppcls_lite.engine.run_dir import Progress
 from ppcls_lite.measure.complexity import count_macs, count_params

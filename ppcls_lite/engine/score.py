@@ -8,8 +8,8 @@ import paddle
 
 from ppcls_lite.config import Config
 from ppcls_lite.data import load_dataset
+from ppcls_lite.device import select_device
 from ppcls_lite.engine import parts
-from ppcls_lite.engine.device import select_device
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.errors import UserError
 from ppcls_lite.weights import find_weights, load_pretrained

@@ -39,6 +39,15 @@ def count_macs(network: nn.Layer, image_size: int, channels: int = 3) -> int:
     return sum(layer.macs for layer in profile_layers(network, image_size, channels))
 
 
+def layers_with_parameters(network: nn.Layer) -> list[tuple[str, nn.Layer]]:
+    """The innermost layers that have parameters, by name."""
+    return [
+        (name, layer)
+        for name, layer in network.named_sublayers()
+        if not layer.sublayers() and layer.parameters(include_sublayers=False)
+    ]
+
+
 def profile_layers(network: nn.Layer, image_size: int, channels: int = 3) -> list[LayerCost]:
     """Cost of every layer that has parameters, in the order in which they run (a layer that never runs is left out).
 
@@ -53,12 +62,7 @@ def profile_layers(network: nn.Layer, image_size: int, channels: int = 3) -> lis
 
         return hook
 
-    leaves = [
-        (name, layer)
-        for name, layer in network.named_sublayers()
-        if not layer.sublayers() and layer.parameters(include_sublayers=False)
-    ]
-    hooks = [layer.register_forward_post_hook(record(name)) for name, layer in leaves]
+    hooks = [layer.register_forward_post_hook(record(name)) for name, layer in layers_with_parameters(network)]
     was_training = network.training
     network.eval()
     try:

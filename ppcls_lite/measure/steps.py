@@ -1,4 +1,4 @@
-"""Timing of training steps and of the data loader."""
+"""What is timed: inference, training steps and the data loader."""
 
 from collections.abc import Callable
 
@@ -6,31 +6,49 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
-from ppcls_lite.arch import build_model, model_options, octave
+from ppcls_lite.arch import octave
 from ppcls_lite.data import ArrayLoader, Split
+from ppcls_lite.device import synchronize
+from ppcls_lite.measure.subject import Subject
 from ppcls_lite.measure.timing import Timing, time_in_turns
 
 
-def training_step(name: str, image_size: int, batch_size: int, **options) -> Callable[[], None]:
-    """A call that runs one step (forward, backward, SGD with momentum) of model ``name`` on random images."""
-    network = build_model(name, num_classes=10, **options)
-    network.train()
+def inference(network: nn.Layer, subject: Subject, batch_size: int) -> Callable[[], None]:
+    """A call that runs ``network`` in evaluation mode on a batch of random images, and waits for the device."""
+    images = random_images(subject, batch_size)
+
+    def infer() -> None:
+        if network.training:
+            network.eval()
+        with paddle.no_grad():
+            network(images)
+        synchronize()
+
+    return infer
+
+
+def training_step(network: nn.Layer, subject: Subject, batch_size: int) -> Callable[[], None]:
+    """A call that trains ``network`` for one step (forward, backward, SGD with momentum) on random images."""
     optimizer = paddle.optimizer.Momentum(0.01, parameters=network.parameters())
     loss = nn.CrossEntropyLoss()
-    rng = np.random.default_rng(0)
-    known = model_options(name)
-    channels = known["in_channels"].default if "in_channels" in known else 3
-    images = paddle.to_tensor(rng.standard_normal((batch_size, channels, image_size, image_size)).astype("float32"))
-    labels = paddle.to_tensor(rng.integers(0, 10, batch_size))
+    images = random_images(subject, batch_size)
+    labels = paddle.zeros([batch_size], dtype="int64")
 
     def step() -> None:
-        value = loss(network(images), labels)
-        value.backward()
+        if not network.training:
+            network.train()
+        loss(network(images), labels).backward()
         optimizer.step()
         optimizer.clear_grad()
-        float(value)  # waits for the device
+        synchronize()
 
     return step
+
+
+def random_images(subject: Subject, batch_size: int) -> Tensor:
+    """Images [N, C, H, W] of normally distributed pixels, always the same."""
+    shape = (batch_size, subject.channels, subject.image_size, subject.image_size)
+    return paddle.to_tensor(np.random.default_rng(0).standard_normal(shape, "float32"))
 
 
 def add_by_upsample(y_h: Tensor, y_l: Tensor) -> Tensor:

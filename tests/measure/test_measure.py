@@ -7,6 +7,7 @@ from paddle import nn
 from ppcls_lite.arch import build_model, octave
 from ppcls_lite.measure.complexity import count_macs, count_params, profile_layers
 from ppcls_lite.measure.steps import add_by_broadcast, add_by_upsample, training_step, with_exchange
+from ppcls_lite.measure.subject import parse_subjects
 from ppcls_lite.measure.timing import Timing, median_ratio, time_in_turns
 
 
@@ -106,6 +107,26 @@ def test_calls_take_turns_and_warm_up_is_not_counted():
     assert [len(timing.seconds) for timing in timings.values()] == [3, 3]
 
 
+def test_ctrl_c_keeps_the_rounds_that_are_complete():
+    calls = []
+
+    def interrupt():
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+
+    timings = time_in_turns({"a": lambda: None, "b": interrupt}, rounds=9, warmup=1)
+    assert [len(timing.seconds) for timing in timings.values()] == [2, 2]
+
+
+def test_ctrl_c_before_a_round_is_complete_ends_the_measuring():
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        time_in_turns({"a": interrupt}, rounds=3)
+
+
 def test_ratio_is_taken_within_rounds():
     """A machine twice as slow in one round changes no ratio."""
     assert median_ratio(Timing((2.0, 4.0, 2.0)), Timing((1.0, 2.0, 1.0))) == 2.0
@@ -120,6 +141,8 @@ def test_other_exchanges_compute_the_same(other, rng):
 
 def test_another_exchange_lasts_for_its_step_alone():
     ours, used = octave.add_upsampled, []
-    step = with_exchange(training_step("oct_resnet20", 32, 2), lambda h, low: used.append(1) or ours(h, low))
+    (subject,) = parse_subjects(["oct_resnet20"])
+    step = training_step(subject.build(), subject, 2)
+    step = with_exchange(step, lambda h, low: used.append(1) or ours(h, low))
     step()
     assert used and octave.add_upsampled is ours

@@ -86,8 +86,11 @@ def test_benchmark_puts_models_side_by_side():
     done = call("tools/benchmark.py", "train-step", *arguments)
     rows = json.loads(done.stdout)["rows"]
     octave = ["oct_resnet20", "oct_resnet20, nn.Upsample", "oct_resnet20, broadcast"]
-    assert [row["model"] for row in rows] == ["resnet20", *octave]
+    assert [row["network"] for row in rows] == ["resnet20", *octave]
     assert rows[0]["ratio"] == 1.0 and all(row["fastest"] <= row["seconds"] <= row["slowest"] for row in rows)
+    done = call("tools/benchmark.py", "efficiency", "lenet", "--rounds", 1, "--format", "json")
+    network = json.loads(done.stdout)["networks"][0]
+    assert network["macs"] == 341_256 and len(network["measurements"]) == 3
     done = call("tools/benchmark.py", "loader", "--images", 512, "--rounds", 2)
     assert done.stdout.startswith("loader: median ")
 
@@ -136,6 +139,8 @@ def overrides(*settings):
         (["tools/eval.py", "-c", QUICK, "-o", "Global.output_dir=/nowhere"], "random weights are not scored"),
         (["tools/summary.py"], "give a configuration"),
         (["tools/benchmark.py", "train-step", "resnet5O"], "there is no model 'resnet5O'"),
+        (["tools/benchmark.py", "efficiency", "lenet", "--batch-sizes", "1", "0"], "--batch-sizes is 0, expected"),
+        (["tools/benchmark.py", "efficiency", "lenet", "--plot", "README.md"], "--plot: README.md exists"),
         (["tools/benchmark.py", "loader", "--rounds", "0"], "--rounds is 0, expected a whole number at least 1"),
     ],
 )

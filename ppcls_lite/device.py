@@ -61,10 +61,15 @@ def on_gpu() -> bool:
     return paddle.device.get_device().startswith("gpu")
 
 
+def gpu_name() -> str:
+    """Paddle's name for the GPU: ``"NVIDIA A100"``."""
+    return paddle.device.cuda.get_device_name()
+
+
 def describe_device() -> str:
     """The device by name: ``"gpu: NVIDIA A100"``, ``"cpu: AMD EPYC, 2 cores, 1 thread"``."""
     if on_gpu():
-        return f"gpu: {paddle.device.cuda.get_device_name()}"
+        return f"gpu: {gpu_name()}"
     threads = count(os.environ.get("OMP_NUM_THREADS", "1"), "thread")
     return f"cpu: {_processor()}, {count(count_cores(), 'core')}, {threads}"
 

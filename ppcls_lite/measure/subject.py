@@ -1,0 +1,81 @@
+"""What is measured: a network named by a configuration's file, or by a model's name with options."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ppcls_lite import config as configs
+from ppcls_lite.arch.registry import build_model, check_options, fixed_input_size, model_options
+from ppcls_lite.data import DATASETS
+from ppcls_lite.errors import UserError
+
+SMALLEST = 32  # side in pixels that every network takes
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network with the images it is fed: ``channels`` x ``image_size`` x ``image_size``."""
+
+    name: str
+    model: str
+    image_size: int
+    channels: int = 3
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def build(self):
+        """The network, freshly initialised."""
+        return build_model(self.model, **self.options)
+
+
+def parse_subjects(texts: Iterable[str], image_size: int | None = None) -> list[Subject]:
+    """Subjects from what a user types.
+
+    Args:
+        texts: ``vovnet39``, ``vovnet39:stem=paper,bottleneck=true`` or ``configs/vovnet39.yaml``.
+        image_size: of all; by default a configuration's own, for a model 224 where it has 1000 classes, else 32.
+
+    Raises:
+        UserError: no such model, option or file, the same network twice, or a side that a network does not take.
+    """
+    subjects: dict[str, Subject] = {}
+    for text in texts:
+        path = Path(text)
+        read = _from_config if path.suffix in (".yaml", ".yml") else _from_model
+        subject = read(text, image_size)
+        if text in subjects or subject.name in subjects:
+            raise UserError(f"'{subject.name}' is named twice; give each network once, by its own name")
+        fixed = fixed_input_size(subject.model)
+        if fixed and subject.image_size != fixed:
+            raise UserError(f"--image-size is {subject.image_size}, but {subject.model} takes {fixed} only")
+        if not fixed and not SMALLEST <= subject.image_size <= 4096:
+            raise UserError(f"--image-size is {subject.image_size}, expected {SMALLEST} to 4096")
+        subjects[subject.name] = subject
+    return list(subjects.values())
+
+
+def _from_config(text: str, image_size: int | None) -> Subject:
+    config = configs.load(text)
+    channels = DATASETS[config.DataLoader.dataset].channels
+    size = image_size or config.input_size
+    return Subject(config.Global.name, config.Arch["name"], size, channels, config.arch_options)
+
+
+def _from_model(text: str, image_size: int | None) -> Subject:
+    model, _, settings = text.partition(":")
+    known = model_options(model)
+    options = {}
+    for setting in filter(None, settings.split(",")):
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise UserError(f"'{text}': expected MODEL:OPTION=VALUE,..., such as vovnet39:stem=paper")
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"'{text}': {value!r} is no value") from None
+    options = check_options(model, options, prefix=f"'{text}': ")
+    settled = {key: option.default for key, option in known.items()} | options
+    size = image_size or fixed_input_size(model) or (224 if settled["num_classes"] == 1000 else SMALLEST)
+    return Subject(text, model, size, settled.get("in_channels", 3), options)

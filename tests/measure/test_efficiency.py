@@ -1,0 +1,90 @@
+"""The efficiency table: what it measures, and that all its forms say the same."""
+
+import csv
+import json
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from ppcls_lite.measure import efficiency, energy, memory
+from ppcls_lite.measure.efficiency import INFERENCE, TRAINING, measure_efficiency
+from ppcls_lite.measure.efficiency_report import draw, render
+from ppcls_lite.measure.memory import measure_memory
+from ppcls_lite.measure.subject import parse_subjects
+
+FACTS = {"device": "a machine", "energy": "a counter"}
+
+
+@pytest.fixture(scope="module")
+def found():
+    subjects = parse_subjects(["lenet", "resnet20"])
+    return measure_efficiency(subjects, [1, 4], 16, rounds=2, layers=True)[0]
+
+
+def test_every_network_is_measured_in_every_mode(found):
+    assert [one.subject.name for one in found] == ["lenet", "resnet20"]
+    for one in found:
+        assert [(s.mode, s.batch_size) for s in one.speeds] == [(INFERENCE, 1), (INFERENCE, 4), (TRAINING, 16)]
+        assert all(len(speed.timing.seconds) == 2 for speed in one.speeds)
+    assert [speed.ratio for speed in found[0].speeds] == [1, 1, 1]
+    assert found[1].total("params") == 272_474 and found[1].total("macs") == 40_813_184
+
+
+def test_training_needs_more_memory_than_inference(found):
+    """A training step of ResNet-20 with 16 images keeps 16 x 200,714 activations, and gradients, for the way back."""
+    small, _, training = (speed.memory for speed in found[1].speeds)
+    assert training.process - small.process > 4 * 16 * 200_714
+    assert training.allocator is None  # no GPU
+
+
+def test_computation_efficiency_is_multiply_adds_times_images_per_second(found):
+    speed = found[1].speeds[1]
+    assert found[1].macs_per_sec(speed) == 40_813_184 * 4 / speed.timing.median
+
+
+def test_layers_are_timed_in_the_order_in_which_they_run_and_the_rest_last(found):
+    for one in found:
+        assert [time.name for time in one.layer_times] == [layer.name for layer in one.layers] + [None]
+        assert all(time.seconds > 0 for time in one.layer_times)
+
+
+def test_csv_and_json_hold_the_same_figures(found):
+    rows = list(csv.DictReader(render(found, FACTS, "csv").splitlines()))
+    tree = json.loads(render(found, FACTS, "json"))
+    assert tree["device"] == "a machine" and len(rows) == 6
+    listed = [(net, one) for net in tree["networks"] for one in net["measurements"]]
+    for row, (net, one) in zip(rows, listed, strict=True):
+        assert row["network"] == net["network"] and int(row["macs"]) == net["macs"]
+        assert float(row["seconds"]) == one["seconds"] and int(row["process_bytes"]) == one["process_bytes"]
+    assert sum(layer["params"] for layer in tree["networks"][1]["layers"]) == 272_474
+
+
+def test_the_table_names_what_is_not_available(found):
+    for form in ("table", "markdown"):
+        text = render(found, {"device": "a machine", "energy": "n/a: no counter"}, form)
+        assert "40,813,184" in text and "n/a: no counter" in text and "time / lenet" in text
+        assert "allocator" not in text  # there is none on a CPU
+
+
+def test_energy_is_divided_by_the_images_of_a_batch(monkeypatch):
+    monkeypatch.setattr(energy, "open_counter", lambda: SimpleNamespace(source="a counter"))
+    monkeypatch.setattr(energy, "joules_per_call", lambda counter, call: 12.0)
+    monkeypatch.setattr(efficiency, "measure_memory", lambda *_: memory.Memory(None, None))
+    found, source = measure_efficiency(parse_subjects(["lenet"]), [1, 4], 0, rounds=1)
+    assert source == "a counter" and [speed.joules for speed in found[0].speeds] == [12.0, 3.0]
+
+
+def test_the_plot_is_a_picture(found, tmp_path):
+    draw(found, "a machine", tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def die(*_):
+    os._exit(9)
+
+
+def test_a_killed_measurement_is_a_lack_of_memory(monkeypatch):
+    monkeypatch.setattr(memory, "_measure", die)
+    with pytest.raises(MemoryError):
+        measure_memory(parse_subjects(["lenet"])[0], 1, False, "cpu")

@@ -1,0 +1,133 @@
+"""Energy counters: stand-ins for NVML and for the powercap tree of Linux."""
+
+import os
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from ppcls_lite.measure import energy
+from ppcls_lite.measure.energy import NvmlDevice, RaplCounter, joules_per_call
+
+
+class FakeNvml:
+    """The part of ``pynvml`` that is used, for one GPU."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, supported=True):
+        self.millijoules, self.supported, self.processes = 5_000, supported, []
+
+    def nvmlInit(self):
+        pass
+
+    def nvmlDeviceGetHandleByIndex(self, index):
+        if index != 1:
+            raise self.NVMLError("Invalid Argument")
+        return "handle"
+
+    def nvmlDeviceGetHandleByUUID(self, name):
+        return "handle" if name == "GPU-7" else None
+
+    def nvmlDeviceGetName(self, handle):
+        return "NVIDIA H100"
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle):
+        if not self.supported:
+            raise self.NVMLError("Not Supported")
+        return self.millijoules
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle):
+        return self.processes
+
+
+@pytest.mark.parametrize("name", ["1", "GPU-7"])
+def test_nvml_s_millijoules_become_joules(name):
+    nvml = FakeNvml()
+    device = NvmlDevice(name, "NVIDIA H100", nvml)
+    before = device.joules()
+    nvml.millijoules += 2_500
+    assert device.joules() - before == 2.5
+
+
+def test_nvml_finds_this_process_among_others():
+    nvml = FakeNvml()
+    device = NvmlDevice("1", "NVIDIA H100", nvml)
+    assert device.process_memory() is None
+    nvml.processes = [SimpleNamespace(pid=-1, usedGpuMemory=1), SimpleNamespace(pid=os.getpid(), usedGpuMemory=2)]
+    assert device.process_memory() == 2
+
+
+def test_nvml_errors_say_what_nvml_says():
+    with pytest.raises(OSError, match="NVML: Not Supported"):
+        NvmlDevice("1", "NVIDIA H100", FakeNvml(supported=False)).joules()
+    with pytest.raises(OSError, match="NVML: Invalid Argument"):
+        NvmlDevice("0", "NVIDIA H100", FakeNvml())
+
+
+def test_another_gpu_s_counter_is_refused():
+    with pytest.raises(OSError, match="NVML calls GPU 1 NVIDIA H100 and paddle calls it NVIDIA A100"):
+        NvmlDevice("1", "NVIDIA A100", FakeNvml())
+
+
+def zone(root, name, label, microjoules, wrap=1000):
+    folder = root / name
+    folder.mkdir(exist_ok=True)
+    for file, value in (("name", label), ("energy_uj", microjoules), ("max_energy_range_uj", wrap)):
+        (folder / file).write_text(f"{value}\n")
+    return folder / "energy_uj"
+
+
+def test_rapl_adds_up_packages_alone_and_goes_on_behind_a_wrap(tmp_path):
+    first = zone(tmp_path, "intel-rapl:0", "package-0", 900)
+    second = zone(tmp_path, "intel-rapl:1", "package-1", 0)
+    others = zone(tmp_path, "intel-rapl:0:0", "core", 0), zone(tmp_path, "intel-rapl:2", "psys", 0)
+    counter = RaplCounter(tmp_path)
+    assert counter.joules() == 0
+    first.write_text("50")  # ran through at 1000
+    second.write_text("30")
+    for other in others:
+        other.write_text("999")
+    assert counter.joules() == pytest.approx((150 + 30) / 1e6)
+    first.write_text("60")
+    assert counter.joules() == pytest.approx((160 + 30) / 1e6)
+
+
+def test_a_system_without_counters_says_so(tmp_path):
+    with pytest.raises(OSError, match="the system shows no RAPL counters"):
+        RaplCounter(tmp_path)
+
+
+def test_counters_for_root_only_say_so(tmp_path, monkeypatch):
+    zone(tmp_path, "intel-rapl:0", "package-0", 0)
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    read_text = type(tmp_path).read_text
+    monkeypatch.setattr(
+        type(tmp_path), "read_text", lambda path: refuse(path) if path.name == "energy_uj" else read_text(path)
+    )
+    with pytest.raises(OSError, match="may be read by root only"):
+        RaplCounter(tmp_path)
+
+
+def test_energy_of_a_call_is_the_window_s_divided_by_its_calls():
+    """Each call takes 2 s and 6 J; a window of 5 s holds three."""
+    now, total, calls = [0.0], [100.0], []
+
+    def call():
+        now[0] += 2
+        total[0] += 6
+        calls.append(1)
+
+    assert joules_per_call(SimpleNamespace(joules=lambda: total[0]), call, 5, lambda: now[0]) == 6
+    assert len(calls) == 3
+
+
+def test_a_gpu_without_the_package_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(energy, "on_gpu", lambda: True)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    with pytest.raises(OSError, match="pip install nvidia-ml-py"):
+        energy.open_counter()
