@@ -21,13 +21,10 @@ def main() -> None:
         cli.log_to_stderr()
     config = cli.load_config(args)
     cli.import_paddle()
-    from ppcls_lite.engine.run_dir import is_run_folder
     from ppcls_lite.engine.score import score
+    from ppcls_lite.engine.trained import choose_weights
 
-    # A run's own config.yaml means that run's weights, wherever the folder lies now and whatever it started from.
-    folder = Path(args.config).parent
-    asked = any(override.startswith("Global.pretrained_model=") for override in args.override)
-    results = score(config, folder if is_run_folder(folder) and not asked else None)
+    results = score(config, choose_weights(config, args.config, args.override))
     if args.json:
         print(json.dumps(results, indent=2))
         return

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import paddle
+from matplotlib.figure import Figure
 
 from ppcls_lite.measure import pictures
 
@@ -67,13 +68,16 @@ class Dashboard:
 
     def add_training_images(self, images: np.ndarray) -> None:
         """Add a grid of images, float [N, C, H, W] in [0, 1], as ``images/training``."""
-        self._attempt(lambda w: w.add_image("images/training", pictures.tile(images), 0))
+        self.add_picture("training", pictures.tile(images))
 
     def add_confusion(self, part: str, counts: np.ndarray, classes: Sequence[str], epoch: int) -> None:
         """Add a confusion matrix, true classes by predicted ones, as the picture ``images/confusion_PART``."""
-        self._attempt(
-            lambda w: w.add_figure(f"images/confusion_{part}", pictures.draw_confusion(counts, classes), epoch)
-        )
+        self.add_picture(f"confusion_{part}", pictures.draw_confusion(counts, classes), epoch)
+
+    def add_picture(self, name: str, picture: np.ndarray | Figure, step: int = 0) -> None:
+        """Add a matplotlib figure, or an image uint8 [H, W, 3], as ``images/NAME``."""
+        kind = "add_figure" if isinstance(picture, Figure) else "add_image"
+        self._attempt(lambda w: getattr(w, kind)(f"images/{name}", picture, step))
 
     def add_weights(self, network: paddle.nn.Layer, epoch: int) -> None:
         """Add a histogram of every convolution's and fully connected layer's weights."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from paddle import nn
 
 GRID = 1024  # largest side of a grid of images, in pixels
 TILE = 64  # smaller images are magnified to about this side
@@ -23,6 +24,24 @@ def tile(images: np.ndarray) -> np.ndarray:
     grid = images[: side * side].reshape(side, side, c, h, w).transpose(0, 3, 1, 4, 2).reshape(side * h, side * w, c)
     grid = np.round(255 * grid.clip(0, 1)).astype(np.uint8).repeat(zoom, 0).repeat(zoom, 1)
     return np.broadcast_to(grid, (*grid.shape[:2], 3)) if c == 1 else grid
+
+
+def draw_filters(network: nn.Layer) -> np.ndarray:
+    """The filters of a network's first convolution, as the AlexNet paper's Figure 3 shows them.
+
+    Each is stretched from black (its smallest weight) to white (its largest).
+
+    Returns:
+        uint8 [H, W, 3], white between the filters.
+    """
+    first = next(layer for layer in network.sublayers() if isinstance(layer, nn.Conv2D))
+    weights = first.weight.numpy()  # [N, C, k, k]
+    low, high = (reduce(weights, axis=(1, 2, 3), keepdims=True) for reduce in (np.min, np.max))
+    scaled = (weights - low) / np.maximum(high - low, 1e-12)
+    side = int(np.ceil(len(scaled) ** 0.5))
+    framed = np.pad(scaled, ((0, side * side - len(scaled)), (0, 0), (1, 1), (1, 1)), constant_values=1)
+    framed[len(scaled) :] = 1
+    return tile(framed)
 
 
 def draw_confusion(counts: np.ndarray, classes: Sequence[str]):

@@ -11,9 +11,10 @@ from visualdl.proto import record_pb2
 
 from ppcls_lite import config as configs
 from ppcls_lite.data import load_dataset
-from ppcls_lite.engine import parts, pictures
+from ppcls_lite.engine import parts
 from ppcls_lite.engine.dashboard import RECORDS
 from ppcls_lite.engine.evaluate import evaluate
+from ppcls_lite.measure import pictures
 from ppcls_lite.weights import load_pretrained
 from tests.engine.helpers import records
 

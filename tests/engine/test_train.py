@@ -15,6 +15,7 @@ from ppcls_lite.engine.dashboard import RECORDS
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.score import score
 from ppcls_lite.engine.train import train
+from ppcls_lite.engine.trained import choose_weights
 from ppcls_lite.errors import TrainingError, UserError
 from ppcls_lite.weights import load_pretrained
 from tests.engine.helpers import rows, scalars
@@ -77,13 +78,15 @@ def test_best_is_chosen_on_validation_images_and_its_weights_are_kept(finished):
     assert result["val_top1"] == found[-1]
     assert [row["test_top1"] for row in rows(folder)] == [""] * 4  # test images are scored once, at the end
     config = configs.load(folder / "config.yaml")
-    assert score(config)["val"]["top1"] == result["best_val_top1"]  # a run folder means its best weights
+    weights = choose_weights(config, folder / "config.yaml", [])
+    assert weights.name == "best.pdparams" and score(config, weights)["val"]["top1"] == result["best_val_top1"]
 
 
 def test_scoring_the_last_weights_gives_the_result_s_figures(finished):
     folder, result = finished
-    config = configs.load(folder / "config.yaml", [f"Global.pretrained_model={folder / 'last'}"])
-    scores = score(config)
+    asked = [f"Global.pretrained_model={folder / 'last'}"]
+    config = configs.load(folder / "config.yaml", asked)
+    scores = score(config, choose_weights(config, folder / "config.yaml", asked))
     assert scores["test"]["top1"] == result["test_top1"] and scores["test"]["images"] == 360
     assert scores["test"]["loss"] == pytest.approx(result["test_loss"], rel=1e-6)
     assert scores["weights"].endswith("last.pdparams")

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from visualdl import LogReader
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = "configs/quick/octmobilenet.yaml"
@@ -95,7 +96,23 @@ def test_benchmark_puts_models_side_by_side():
     assert done.stdout.startswith("loader: median ")
 
 
-@pytest.mark.parametrize("tool", ["train", "eval", "summary", "benchmark", "report", "ablation"])
+def test_pictures_of_a_run_are_files_and_on_the_dashboard(trained, tmp_path):
+    config = trained[0] / "config.yaml"
+    done = call("tools/visualize.py", "frequency", "-c", config, "--index", 3, "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "low energy" in done.stdout and f"visualdl --logdir {tmp_path}/vdl" in done.stdout
+    done = call("tools/visualize.py", "filters", "-c", config, "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    names = ["filters_quick_octmobilenet", "frequency_digits_3", "frequency_digits_3_quick_octmobilenet"]
+    assert sorted(path.stem for path in tmp_path.glob("*.png")) == names
+    for name in names:
+        (records,) = (tmp_path / "vdl" / name).iterdir()
+        assert LogReader(file_path=str(records)).get_tags()["image"] == [f"images/{name}"]
+    done = call("tools/visualize.py", "filters", "-c", config, "--output", tmp_path)
+    assert done.returncode == 2 and "filters_quick_octmobilenet.png exists" in done.stderr
+
+
+@pytest.mark.parametrize("tool", ["train", "eval", "summary", "benchmark", "visualize", "report", "ablation"])
 def test_help_shows_examples_and_does_not_import_paddle(tool):
     code = (
         "import runpy, sys; sys.argv = ['x', '--help']\n"
@@ -136,9 +153,20 @@ def overrides(*settings):
         (overrides("Global.checkpoints=nowhere"), "nowhere holds no checkpoint"),
         (overrides("Global.output_dir=configs"), "configs is not empty"),
         (overrides("Global.output_dir=/proc/run"), "/proc/run cannot be written to"),
-        (["tools/eval.py", "-c", QUICK, "-o", "Global.output_dir=/nowhere"], "random weights are not scored"),
+        (["tools/eval.py", "-c", QUICK, "-o", "Global.output_dir=/nowhere"], "random weights tell nothing"),
         (["tools/summary.py"], "give a configuration"),
         (["tools/benchmark.py", "train-step", "resnet5O"], "there is no model 'resnet5O'"),
+        (
+            ["tools/visualize.py", "filters", "-c", QUICK, "-o", "Global.output_dir=/nowhere"],
+            "random weights tell nothing",
+        ),
+        (["tools/visualize.py", "frequency"], "give one of --image FILE and --index NUMBER"),
+        (["tools/visualize.py", "frequency", "--index", "1"], "give one of -c CONFIG and --dataset NAME"),
+        (["tools/visualize.py", "frequency", "--image", "README.md"], "README.md: it is no image file"),
+        (
+            ["tools/visualize.py", "frequency", "--index", "360", "--dataset", "digits"],
+            "digits has test images 0 to 359",
+        ),
         (["tools/benchmark.py", "efficiency", "lenet", "--batch-sizes", "1", "0"], "--batch-sizes is 0, expected"),
         (["tools/benchmark.py", "efficiency", "lenet", "--plot", "README.md"], "--plot: README.md exists"),
         (["tools/benchmark.py", "loader", "--rounds", "0"], "--rounds is 0, expected a whole number at least 1"),

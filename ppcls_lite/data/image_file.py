@@ -1,0 +1,30 @@
+"""Reading one image file."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ppcls_lite.errors import UserError
+
+
+def read_image(path: str | Path, channels: int = 3, size: int | None = None) -> np.ndarray:
+    """An image file as float32 [C, H, W] in [0, 1], upright as its EXIF data say.
+
+    Args:
+        channels: 3 for colour, 1 for gray.
+        size: resize the shorter side to it (bilinear) and cut the middle square out; by default as it is.
+
+    Raises:
+        UserError: no such file, or no image that Pillow reads.
+    """
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file).convert("RGB" if channels == 3 else "L")
+    except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no image file that can be read, or too large"
+        raise UserError(f"{path}: {reason}; name a JPEG or PNG file") from None
+    if size:
+        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image, dtype=np.float32) / 255
+    return pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1)

@@ -1,0 +1,161 @@
+"""What an octave is: an image's low and high spatial frequencies, and those of an octave network's features.
+
+After the OctConv paper (arXiv:1904.05049, Figure 1). The low branch of an octave network has half the sides; by the
+sampling theorem it can carry no more than half the frequencies.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import paddle
+from matplotlib.figure import Figure
+from paddle import nn
+
+from ppcls_lite.arch.octave import pool2, upsample2
+from ppcls_lite.errors import UserError
+
+CHANNELS = 4  # shown of each branch
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An octave stage's features: high [C, H, W] and low [C', H/2, W/2]."""
+
+    number: int
+    high: np.ndarray
+    low: np.ndarray
+
+    def low_share(self, varying: bool = False) -> float:
+        """The low branch's share of the energy, which is the mean square over positions, summed over channels.
+
+        Both branches cover the same area, so each low position counts for four. ``varying`` leaves each channel's mean
+        out: what is left is what the branch tells about places.
+        """
+        high, low = (_energy(maps, varying) for maps in (self.high, self.low))
+        return low / (high + low) if high + low else 0.0
+
+
+def _energy(maps: np.ndarray, varying: bool) -> float:
+    return float((maps.var((1, 2)) if varying else np.square(maps).mean((1, 2))).sum())
+
+
+def split_octaves(image: np.ndarray, octaves: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """The low part of an image, which average pooling keeps as in octave networks, and the high part, which it drops.
+
+    Args:
+        image: [C, H, W]; sides are cut to multiples of 2^octaves.
+        octaves: how many times the frequencies are halved.
+
+    Returns:
+        low [C, H / 2^octaves, W / 2^octaves] and high [C, H, W], which with the upsampled low (nearest) adds up to
+        the image.
+
+    Raises:
+        UserError: an image smaller than a cell.
+    """
+    cell = 2**octaves
+    _, height, width = image.shape
+    if min(height, width) < cell:
+        raise UserError(f"the image has {width} x {height} pixels, expected at least {cell} for {octaves} octaves")
+    image = image[:, : height // cell * cell, : width // cell * cell].astype("float32")
+    low = paddle.to_tensor(image[None])
+    for _ in range(octaves):
+        low = pool2(low)
+    upsampled = low
+    for _ in range(octaves):
+        upsampled = upsample2(upsampled)
+    return low.numpy()[0], image - upsampled.numpy()[0]
+
+
+def radial_spectrum(maps: np.ndarray, sampling: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Energy by spatial frequency, whatever the direction; the means of the channels are left out.
+
+    Args:
+        maps: [C, H, W].
+        sampling: samples a pixel along a side, 0.5 for a low branch: frequencies are per pixel of the high branch.
+
+    Returns:
+        Frequencies in cycles per pixel (centres of rings), and the energy of each ring; they sum up to
+        the variance over positions, summed over channels.
+    """
+    _, height, width = maps.shape
+    power = np.square(np.abs(np.fft.fft2(maps))).sum(0) / (height * width) ** 2
+    power[0, 0] = 0
+    radius = sampling * np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
+    step = sampling / min(height, width)
+    ring = np.round(radius / step).astype(int)
+    energy = np.bincount(ring.ravel(), power.ravel())
+    return step * np.arange(1, len(energy)), energy[1:]
+
+
+@paddle.no_grad()
+def octave_stages(network: nn.Layer, image: np.ndarray) -> list[Stage]:
+    """Features of the stages that have a low branch, for one image [C, H, W] as the network takes it.
+
+    Raises:
+        UserError: no stage has one.
+    """
+    # The network's own hooks (resizing) belong to calling it; forward_features goes around them.
+    x = paddle.to_tensor(image[None])
+    for hook in network._forward_pre_hooks.values():
+        (x,) = hook(network, (x,))
+    features = network.forward_features(x)
+    stages = [
+        Stage(i, *(branch.numpy()[0] for branch in pair))
+        for i, pair in enumerate(features, 1)
+        if isinstance(pair, tuple)
+    ]
+    if not stages:
+        raise UserError(f"no stage of this network ({type(network).__name__}) has a low branch; name an octave network")
+    return stages
+
+
+def draw_split(image: np.ndarray, octaves: int = 1) -> Figure:
+    """An image [C, H, W] in [0, 1], its low and high part, and the spectra of all three."""
+    low, high = split_octaves(image, octaves)
+    image = image[:, : high.shape[1], : high.shape[2]]
+    figure = Figure(figsize=(14, 3.6), layout="constrained")
+    axes = figure.subplots(1, 4)
+    share = _energy(low, True) / max(_energy(image, True), 1e-12)
+    titles = ("image", f"low: {share:.1%} of the variance", f"high: {1 - share:.1%}, around gray")
+    for axis, title, part in zip(axes, titles, (image, low, high + 0.5), strict=False):
+        pixels = part.transpose(1, 2, 0).clip(0, 1)
+        axis.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axis.set_title(title, fontsize=9)
+        axis.axis("off")
+    for label, part, sampling in (("image", image, 1), ("low", low, 0.5**octaves), ("high", high, 1)):
+        axes[3].plot(*radial_spectrum(part, sampling), label=label)
+    _finish_spectrum(axes[3], 0.5 ** (octaves + 1))
+    return figure
+
+
+def draw_stages(stages: Sequence[Stage], title: str) -> Figure:
+    """Each octave stage's channels of most variance, high and low, and the spectra of both branches."""
+    figure = Figure(figsize=(15, 2.4 * len(stages) + 0.5), layout="constrained")
+    widths = [1] * 2 * CHANNELS + [2.2]
+    axes = figure.subplots(len(stages), 2 * CHANNELS + 1, squeeze=False, gridspec_kw={"width_ratios": widths})
+    for row, stage in zip(axes, stages, strict=True):
+        for part, maps, places in (("high", stage.high, row[:CHANNELS]), ("low", stage.low, row[CHANNELS:-1])):
+            order = np.argsort(maps.var((1, 2)))[::-1]
+            for axis in places:
+                axis.axis("off")
+            for axis, channel in zip(places, order, strict=False):
+                axis.imshow(maps[channel], cmap="magma", interpolation="nearest")
+                axis.set_title(f"stage {stage.number} {part} {channel}", fontsize=7)
+            row[-1].plot(*radial_spectrum(maps, 1.0 if part == "high" else 0.5), label=part)
+        _finish_spectrum(row[-1], 0.25)
+        row[-1].set_title(
+            f"low: {stage.low_share():.0%} of the energy, {stage.low_share(True):.0%} of the variance", fontsize=8
+        )
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _finish_spectrum(axis, half: float) -> None:
+    axis.axvline(half, color="gray", linestyle="--", linewidth=1)
+    axis.set(yscale="log", xlim=(0, 0.5))
+    axis.set_xlabel("cycles per pixel (dashed: the limit of the low part)", fontsize=8)
+    axis.set_ylabel("energy", fontsize=8)
+    axis.tick_params(labelsize=7)
+    axis.legend(fontsize=7)

@@ -1,0 +1,107 @@
+"""Pictures of trained networks, as PNG files and for VisualDL.
+
+  python tools/visualize.py connectivity -c output/cifar_densenet40/config.yaml output/cifar_osa40_5x43/config.yaml
+  python tools/visualize.py frequency --image cat.jpg
+  python tools/visualize.py frequency -c output/cifar_octresnet20/config.yaml --index 7
+  python tools/visualize.py filters -c output/alexnet_fashion_mnist/config.yaml
+
+connectivity: which earlier layers each layer of a DenseNet-40 block, or of its one-shot aggregation version, uses.
+frequency: the low and high part of an image, and with an octave network's config what its branches make of it.
+filters: the first layer's filters.
+A run's config.yaml means that run's weights; -o Global.pretrained_model=PATH names others.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ppcls_lite import cli
+from ppcls_lite import config as configs
+from ppcls_lite.data import DATASETS
+from ppcls_lite.errors import UserError
+from ppcls_lite.options import NonNegative, Positive, coerce
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    maps = commands.add_parser("connectivity", help="mean weights between the layers of a block")
+    maps.add_argument("-c", "--config", nargs="+", required=True, metavar="CONFIG", help="of networks side by side")
+    split = commands.add_parser("frequency", help="low and high frequencies of an image and of octave features")
+    split.add_argument("-c", "--config", metavar="CONFIG", help="of a trained octave network")
+    split.add_argument("--image", metavar="FILE", help="an image file")
+    split.add_argument("--index", type=int, help="a test image of the config's data set, else of --dataset")
+    split.add_argument("--dataset", choices=sorted(DATASETS), help="without -c")
+    split.add_argument("--octaves", type=int, default=1, help="halvings of the frequencies (default 1)")
+    filters = commands.add_parser("filters", help="the first layer's filters")
+    filters.add_argument("-c", "--config", required=True, metavar="CONFIG", help="of a trained network")
+    for command, draw in ((maps, connectivity), (split, frequency), (filters, first_filters)):
+        cli.add_overrides(command, "settings that replace the file's, such as Global.pretrained_model=PATH")
+        command.add_argument("--output", default="output/visualize", help="folder (default output/visualize)")
+        command.set_defaults(draw=draw)
+    args = parser.parse_args()
+    args.draw(args)
+
+
+def connectivity(args) -> None:
+    loaded = [configs.load(path, args.override) for path in args.config]
+    file = cli.new_file(f"{args.output}/connectivity.png", "--output")
+    cli.import_paddle()
+    from ppcls_lite.engine import visualize
+
+    trained = [visualize.Trained(*pair, args.override) for pair in zip(loaded, args.config, strict=True)]
+    picture, rows = visualize.draw_connectivity(trained)
+    print("mean strength of sources other than the nearest, the column's largest being 1")
+    show({file: picture}, rows)
+
+
+def frequency(args) -> None:
+    coerce(args.octaves, Positive, "--octaves")
+    config = configs.load(args.config, args.override) if args.config else None
+    if (args.image is None) == (args.index is None):
+        raise UserError("give one of --image FILE and --index NUMBER")
+    if args.index is not None:
+        coerce(args.index, NonNegative, "--index")
+        if (config is None) == (args.dataset is None):
+            raise UserError("--index is that of a data set: give one of -c CONFIG and --dataset NAME")
+    dataset = config.DataLoader.dataset if config else args.dataset
+    name = Path(args.image).stem if args.image else f"{dataset}_{args.index}"
+    split_file = cli.new_file(f"{args.output}/frequency_{name}.png", "--output")
+    stages_file = config and cli.new_file(f"{args.output}/frequency_{name}_{config.Global.name}.png", "--output")
+    cli.import_paddle()
+    from ppcls_lite.engine import visualize
+    from ppcls_lite.measure.frequency import draw_split
+
+    image = visualize.load_image(args.image, args.index, dataset, config and config.DataLoader.root)
+    pictures, rows = {split_file: draw_split(image, args.octaves)}, []
+    if config:
+        trained = visualize.Trained(config, args.config, args.override)
+        pictures[stages_file], rows = visualize.draw_stages(trained, args.image, image)
+    show(pictures, rows)
+
+
+def first_filters(args) -> None:
+    config = configs.load(args.config, args.override)
+    file = cli.new_file(f"{args.output}/filters_{config.Global.name}.png", "--output")
+    cli.import_paddle()
+    from ppcls_lite.engine import visualize
+
+    show({file: visualize.draw_first_filters(visualize.Trained(config, args.config, args.override))}, [])
+
+
+def show(pictures, rows) -> None:
+    from tabulate import tabulate
+
+    from ppcls_lite.engine.visualize import write_picture
+
+    if rows:
+        print(tabulate(rows, headers="keys", disable_numparse=True))
+    for file, picture in pictures.items():
+        write_picture(picture, file)
+        print(f"wrote {file}")
+    print(f"dashboard: visualdl --logdir {file.parent / 'vdl'}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
