@@ -155,7 +155,7 @@ def draw_stages(stages: Sequence[Stage], title: str) -> Figure:
 def _finish_spectrum(axis, half: float) -> None:
     axis.axvline(half, color="gray", linestyle="--", linewidth=1)
     axis.set(yscale="log", xlim=(0, 0.5))
-    axis.set_xlabel("cycles per pixel (dashed: the limit of the low part)", fontsize=8)
+    axis.set_xlabel("cycles per pixel (dashed: the low part's limit along a side)", fontsize=8)
     axis.set_ylabel("energy", fontsize=8)
     axis.tick_params(labelsize=7)
     axis.legend(fontsize=7)
