@@ -49,20 +49,17 @@ def load_config(args: argparse.Namespace) -> configs.Config:
 
 
 def new_file(path: str, option: str) -> Path:
-    """A file to be written, in a folder that is made where it is missing.
+    """A file that can be written, checked before the work that makes its content; its folder may have to be made.
 
     Raises:
-        UserError: something is there, or the folder cannot be written to; nothing is ever overwritten.
+        UserError: something is there, or the place cannot be written to; nothing is ever overwritten.
     """
     file = Path(path)
     if file.exists():
-        raise UserError(f"{option}: {file} exists; name another file, or remove it")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{option}: {file.parent} cannot be made: {error.strerror}") from None
-    if not os.access(file.parent, os.W_OK):
-        raise UserError(f"{option}: {file.parent} cannot be written to; name another place")
+        raise UserError(f"{option}: {file} exists; name another place, or remove it")
+    there = next(parent for parent in file.absolute().parents if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UserError(f"{option}: {there} cannot be written to; name another place")
     return file
 
 

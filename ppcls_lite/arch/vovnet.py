@@ -135,8 +135,8 @@ class VoVNet(nn.Layer):
         """Outputs of the four stages, finest first."""
         x = self.stem(x)
         outputs = []
-        for stage, pooled in zip(self.stages, self._pooled, strict=True):
-            x = stage(F.max_pool2d(x, 3, 2, ceil_mode=True) if pooled else x)
+        for i, stage in enumerate(self.stages):
+            x = stage(F.max_pool2d(x, 3, 2, ceil_mode=True) if self._pooled[i] else x)
             outputs.append(x)
         return outputs
 

@@ -40,10 +40,11 @@ def resize_input(network: nn.Layer, size: int) -> None:
     A hook and not a layer around the network, so that parameters keep their names.
     """
 
-    network.register_forward_pre_hook(lambda _network, inputs: (_resize(inputs[0], size),))
+    network.register_forward_pre_hook(lambda _network, inputs: (resize(inputs[0], size),))
 
 
-def _resize(x: paddle.Tensor, size: int) -> paddle.Tensor:
+def resize(x: paddle.Tensor, size: int) -> paddle.Tensor:
+    """Images [N, C, H, W] at ``size`` x ``size``, bilinear."""
     return x if tuple(x.shape[2:]) == (size, size) else F.interpolate(x, size=[size, size], mode="bilinear")
 
 
@@ -99,7 +100,7 @@ def first_batch(config: Config, loader: ArrayLoader) -> np.ndarray:
     """The first epoch's first images as the network gets them, augmented and resized, but back in [0, 1]."""
     loader.set_epoch(1)
     images = next(iter(loader))[0][:64]
-    images = _resize(paddle.to_tensor(images), config.input_size).numpy()
+    images = resize(paddle.to_tensor(images), config.input_size).numpy()
     shape = (1, -1, 1, 1)
     return images * loader.std.reshape(shape) + loader.mean.reshape(shape)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import paddle
 
 from ppcls_lite.config import Config
+from ppcls_lite.device import select_device
 from ppcls_lite.engine.parts import build_network
 from ppcls_lite.engine.run_dir import is_run_folder
 from ppcls_lite.errors import UserError
@@ -30,11 +31,12 @@ def choose_weights(config: Config, config_file: str | Path, overrides: list[str]
 
 
 def load_trained(config: Config, weights: str | Path) -> paddle.nn.Layer:
-    """The network of ``config`` with ``weights``, in evaluation mode.
+    """The network of ``config`` with ``weights``, in evaluation mode, on the device of ``Global.device``.
 
     Raises:
         UserError: the weights are not readable or do not fit.
     """
+    select_device(config.Global.device)
     with paddle.utils.unique_name.guard():
         network = build_network(config)
     load_pretrained(network, weights)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import matplotlib.image
 import numpy as np
+import paddle
 from matplotlib.figure import Figure
 
 from ppcls_lite.config import Config
 from ppcls_lite.data import DATASETS, load_dataset
 from ppcls_lite.data.image_file import read_image
 from ppcls_lite.engine.dashboard import Dashboard
+from ppcls_lite.engine.parts import resize
 from ppcls_lite.engine.trained import choose_weights, load_trained
 from ppcls_lite.errors import UserError
 from ppcls_lite.measure import connectivity, frequency
@@ -84,7 +86,8 @@ def draw_stages(trained: Trained, file: str | None, image: np.ndarray) -> tuple[
     if config.DataLoader.normalize:
         mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (info.mean, info.std))
         image = (image - mean) / std
-    stages = frequency.octave_stages(trained.load(), image)
+    network = trained.load()
+    stages = frequency.octave_stages(network, resize(paddle.to_tensor(image[None]), config.input_size))
     rows = [
         {
             "stage": str(stage.number),
@@ -104,6 +107,7 @@ def draw_first_filters(trained: Trained) -> np.ndarray:
 
 def write_picture(picture: np.ndarray | Figure, file: Path) -> None:
     """Write a picture as PNG to ``file``, and for VisualDL to ``vdl/NAME`` beside it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(picture, Figure):
         picture.savefig(file, format="png", dpi=110)
     else:

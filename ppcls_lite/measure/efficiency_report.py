@@ -169,4 +169,5 @@ def draw(found: Sequence[Efficiency], device: str, path: Path) -> None:
     figure.suptitle(f"inference, batch {batch}, median and range; {device}", fontsize=10)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png", dpi=110)

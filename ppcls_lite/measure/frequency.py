@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import paddle
 from matplotlib.figure import Figure
-from paddle import nn
+from paddle import Tensor, nn
 
-from ppcls_lite.arch.octave import pool2, upsample2
 from ppcls_lite.errors import UserError
 
 CHANNELS = 4  # shown of each branch
@@ -58,14 +57,9 @@ def split_octaves(image: np.ndarray, octaves: int = 1) -> tuple[np.ndarray, np.n
     _, height, width = image.shape
     if min(height, width) < cell:
         raise UserError(f"the image has {width} x {height} pixels, expected at least {cell} for {octaves} octaves")
-    image = image[:, : height // cell * cell, : width // cell * cell].astype("float32")
-    low = paddle.to_tensor(image[None])
-    for _ in range(octaves):
-        low = pool2(low)
-    upsampled = low
-    for _ in range(octaves):
-        upsampled = upsample2(upsampled)
-    return low.numpy()[0], image - upsampled.numpy()[0]
+    image = image[:, : height // cell * cell, : width // cell * cell]
+    low = image.reshape(len(image), height // cell, cell, width // cell, cell).mean((2, 4))
+    return low, image - low.repeat(cell, 1).repeat(cell, 2)
 
 
 def radial_spectrum(maps: np.ndarray, sampling: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -90,22 +84,14 @@ def radial_spectrum(maps: np.ndarray, sampling: float = 1.0) -> tuple[np.ndarray
 
 
 @paddle.no_grad()
-def octave_stages(network: nn.Layer, image: np.ndarray) -> list[Stage]:
-    """Features of the stages that have a low branch, for one image [C, H, W] as the network takes it.
+def octave_stages(network: nn.Layer, image: Tensor) -> list[Stage]:
+    """Features of the stages that have a low branch, for an image [1, C, H, W] of the size that the network works on.
 
     Raises:
         UserError: no stage has one.
     """
-    # The network's own hooks (resizing) belong to calling it; forward_features goes around them.
-    x = paddle.to_tensor(image[None])
-    for hook in network._forward_pre_hooks.values():
-        (x,) = hook(network, (x,))
-    features = network.forward_features(x)
-    stages = [
-        Stage(i, *(branch.numpy()[0] for branch in pair))
-        for i, pair in enumerate(features, 1)
-        if isinstance(pair, tuple)
-    ]
+    features = enumerate(network.forward_features(image), 1)
+    stages = [Stage(i, *(branch.numpy()[0] for branch in pair)) for i, pair in features if isinstance(pair, tuple)]
     if not stages:
         raise UserError(f"no stage of this network ({type(network).__name__}) has a low branch; name an octave network")
     return stages

@@ -1,7 +1,7 @@
 """What is measured: a network named by a configuration's file, or by a model's name with options."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,16 @@ def parse_subjects(texts: Iterable[str], image_size: int | None = None) -> list[
         UserError: no such model, option or file, the same network twice, or a side that a network does not take.
     """
     subjects: dict[str, Subject] = {}
+    given = set()
     for text in texts:
         path = Path(text)
         read = _from_config if path.suffix in (".yaml", ".yml") else _from_model
         subject = read(text, image_size)
-        if text in subjects or subject.name in subjects:
-            raise UserError(f"'{subject.name}' is named twice; give each network once, by its own name")
+        if text in given:
+            raise UserError(f"'{text}' is named twice; give each network once")
+        given.add(text)
+        if subject.name in subjects:  # two configurations may have one name
+            subject = replace(subject, name=text)
         fixed = fixed_input_size(subject.model)
         if fixed and subject.image_size != fixed:
             raise UserError(f"--image-size is {subject.image_size}, but {subject.model} takes {fixed} only")

@@ -253,3 +253,17 @@ def test_registered_options_are_those_the_factories_take(built):
 def test_wrong_names_and_options_are_answered_with_the_nearest_right_one(name, options, message):
     with pytest.raises(UserError, match=message):
         build_model(name, **options)
+
+
+@pytest.mark.parametrize(
+    "name", ["oct_mobilenet", "oct_resnet20", "vovnet27_slim", "densenet_cifar", "densenet121", "osa40_5x43", "alexnet"]
+)
+def test_every_class_of_network_can_be_traced(name):
+    """What graphs and export are made from."""
+    network = build_model(name)
+    network.eval()
+    x = images(name, 1, 32, 32)
+    with paddle.no_grad():
+        expected = network(x).numpy()
+        traced = paddle.jit.to_static(network, input_spec=[paddle.static.InputSpec(x.shape)], full_graph=True)
+        assert traced(x).numpy() == pytest.approx(expected, rel=1e-4, abs=1e-5)

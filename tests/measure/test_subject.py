@@ -36,6 +36,11 @@ def test_images_are_those_that_the_network_is_made_for(text, size, channels):
         assert count_macs(subject.build(), size, channels) > 0
 
 
+def test_networks_of_one_name_keep_apart():
+    texts = ["resnet50", "configs/resnet50.yaml"]
+    assert [subject.name for subject in parse_subjects(texts)] == texts
+
+
 def test_a_given_side_goes_before_the_default():
     assert [s.image_size for s in parse_subjects(["resnet50", "configs/cifar/resnet20.yaml"], 64)] == [64, 64]
 
