@@ -48,7 +48,7 @@ def load_config(args: argparse.Namespace) -> configs.Config:
     return configs.load(args.config, args.override)
 
 
-def new_file(path: str, option: str) -> Path:
+def new_file(path: str | Path, option: str) -> Path:
     """A file that can be written, checked before the work that makes its content; its folder may have to be made.
 
     Raises:

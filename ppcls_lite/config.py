@@ -239,12 +239,7 @@ def _check_together(config: Config) -> None:
         raise UserError(
             f"Arch.num_classes is {config.Arch['num_classes']}, but {data.dataset} has {len(dataset.classes)} classes"
         )
-    size = config.input_size
-    fixed = registry.fixed_input_size(config.Arch["name"])
-    if fixed and size != fixed:
-        raise UserError(f"DataLoader.image_size is {size}, but {config.Arch['name']} takes {fixed} only")
-    if not fixed and not 32 <= size <= 4096:
-        raise UserError(f"DataLoader.image_size is {size}, expected 32 to 4096")
+    registry.check_input_size(config.Arch["name"], config.input_size, "DataLoader.image_size")
     if data.crop_padding > dataset.image_size:
         raise UserError(f"DataLoader.crop_padding is {data.crop_padding}, expected at most {dataset.image_size}")
     if data.val_fraction == 1:

@@ -16,8 +16,8 @@ from ppcls_lite.text import count
 logger = logging.getLogger(__name__)
 
 
-def select_device(setting: str) -> str:
-    """Make the device of ``Global.device`` paddle's current one; returns ``"gpu"`` or ``"cpu"``.
+def select_device(setting: str, name: str = "Global.device") -> str:
+    """Make the device of ``Global.device``, or of the option ``name``, paddle's current one; ``"gpu"`` or ``"cpu"``.
 
     ``auto`` takes the GPU where paddle can use one. Under ``paddle.distributed.launch`` each process takes its own.
 
@@ -26,7 +26,7 @@ def select_device(setting: str) -> str:
     """
     missing = why_no_gpu()
     if setting == "gpu" and missing:
-        raise UserError(f"Global.device is gpu, but {missing}; mend that (scripts/setup.sh), or set Global.device=cpu")
+        raise UserError(f"{name} is gpu, but {missing}; mend that (scripts/setup.sh), or set {name}=cpu")
     device = "cpu" if setting == "cpu" or missing else "gpu"
     if setting == "auto" and missing:
         logger.info("device: cpu, since %s", missing)

@@ -82,16 +82,18 @@ def parse():
 def benchmark_efficiency(args) -> None:
     subjects = parse_subjects(args.networks, args.image_size)
     plot = args.plot and cli.new_file(args.plot, "--plot")
+    if plot and plot.suffix != ".png":
+        raise UserError(f"--plot is {plot}, expected a name that ends in .png")
     cli.log_to_stderr()
     cli.import_paddle()
     from ppcls_lite.device import describe_device, select_device
     from ppcls_lite.engine.result import describe_versions
     from ppcls_lite.measure import efficiency, efficiency_report
 
-    select_device(args.device)
+    select_device(args.device, "--device")
     sizes = list(dict.fromkeys(args.batch_sizes))
-    found, source = efficiency.measure_efficiency(subjects, sizes, args.train_batch_size, args.rounds, args.layers)
-    facts = {"device": describe_device(), "versions": describe_versions(), "energy": source}
+    found, measured = efficiency.measure_efficiency(subjects, sizes, args.train_batch_size, args.rounds, args.layers)
+    facts = {"device": describe_device(), "versions": describe_versions(), **measured}
     print(efficiency_report.render(found, facts, args.format))
     if plot:
         efficiency_report.draw(found, facts["device"], plot)

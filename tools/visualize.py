@@ -13,6 +13,7 @@ A run's config.yaml means that run's weights; -o Global.pretrained_model=PATH na
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -20,7 +21,7 @@ from ppcls_lite import cli
 from ppcls_lite import config as configs
 from ppcls_lite.data import DATASETS
 from ppcls_lite.errors import UserError
-from ppcls_lite.options import NonNegative, Positive, coerce
+from ppcls_lite.options import NonNegative, Range, coerce
 
 
 def main() -> None:
@@ -46,18 +47,16 @@ def main() -> None:
 
 def connectivity(args) -> None:
     loaded = [configs.load(path, args.override) for path in args.config]
-    file = cli.new_file(f"{args.output}/connectivity.png", "--output")
-    cli.import_paddle()
-    from ppcls_lite.engine import visualize
-
+    file = new_picture(args, "connectivity")
+    visualize = prepare(loaded[0].Global.device)
     trained = [visualize.Trained(*pair, args.override) for pair in zip(loaded, args.config, strict=True)]
-    picture, rows = visualize.draw_connectivity(trained)
+    picture, rows = visualize.connectivity_picture(trained)
     print("mean strength of sources other than the nearest, the column's largest being 1")
     show({file: picture}, rows)
 
 
 def frequency(args) -> None:
-    coerce(args.octaves, Positive, "--octaves")
+    coerce(args.octaves, Annotated[int, Range(low=1, high=12)], "--octaves")
     config = configs.load(args.config, args.override) if args.config else None
     if (args.image is None) == (args.index is None):
         raise UserError("give one of --image FILE and --index NUMBER")
@@ -65,29 +64,46 @@ def frequency(args) -> None:
         coerce(args.index, NonNegative, "--index")
         if (config is None) == (args.dataset is None):
             raise UserError("--index is that of a data set: give one of -c CONFIG and --dataset NAME")
+    elif args.dataset:
+        raise UserError("--dataset belongs to --index, and --image was given")
+    if args.override and not config:
+        raise UserError("-o changes a configuration; give one with -c")
     dataset = config.DataLoader.dataset if config else args.dataset
-    name = Path(args.image).stem if args.image else f"{dataset}_{args.index}"
-    split_file = cli.new_file(f"{args.output}/frequency_{name}.png", "--output")
-    stages_file = config and cli.new_file(f"{args.output}/frequency_{name}_{config.Global.name}.png", "--output")
-    cli.import_paddle()
-    from ppcls_lite.engine import visualize
+    name = f"frequency_{Path(args.image).stem if args.image else f'{dataset}_{args.index}'}"
+    name += f"_{config.Global.name}" if config else ""
+    split_file, stages_file = new_picture(args, name), config and new_picture(args, f"{name}_stages")
+    visualize = prepare(config.Global.device if config else "cpu")
     from ppcls_lite.measure.frequency import draw_split
 
     image = visualize.load_image(args.image, args.index, dataset, config and config.DataLoader.root)
     pictures, rows = {split_file: draw_split(image, args.octaves)}, []
     if config:
         trained = visualize.Trained(config, args.config, args.override)
-        pictures[stages_file], rows = visualize.draw_stages(trained, args.image, image)
+        pictures[stages_file], rows = visualize.stages_picture(trained, args.image, image)
     show(pictures, rows)
 
 
 def first_filters(args) -> None:
     config = configs.load(args.config, args.override)
-    file = cli.new_file(f"{args.output}/filters_{config.Global.name}.png", "--output")
+    file = new_picture(args, f"filters_{config.Global.name}")
+    visualize = prepare(config.Global.device)
+    show({file: visualize.filters_picture(visualize.Trained(config, args.config, args.override))}, [])
+
+
+def new_picture(args, name) -> Path:
+    """The file of a picture; neither it nor its VisualDL records are there yet."""
+    cli.new_file(Path(args.output) / "vdl" / name, "--output")
+    return cli.new_file(Path(args.output) / f"{name}.png", "--output")
+
+
+def prepare(device):
+    """Choose the device; returns the module that draws."""
     cli.import_paddle()
+    from ppcls_lite.device import select_device
     from ppcls_lite.engine import visualize
 
-    show({file: visualize.draw_first_filters(visualize.Trained(config, args.config, args.override))}, [])
+    select_device(device)
+    return visualize
 
 
 def show(pictures, rows) -> None:

@@ -61,6 +61,19 @@ def fixed_input_size(name: str) -> int | None:
     return _index()[name].input_size
 
 
+def check_input_size(name: str, size: int, key: str) -> None:
+    """Check the side of images that model ``name`` is to work on; it is reported as ``key``.
+
+    Raises:
+        UserError: a side that the model does not take.
+    """
+    fixed = fixed_input_size(name)
+    if fixed and size != fixed:
+        raise UserError(f"{key} is {size}, but {name} takes {fixed} only")
+    if not fixed and not 32 <= size <= 4096:
+        raise UserError(f"{key} is {size}, expected 32 to 4096")
+
+
 def check_options(name: str, given: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """``given`` with every value checked and converted; keys are reported as ``prefix + key``.
 

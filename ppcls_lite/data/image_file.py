@@ -20,7 +20,12 @@ def read_image(path: str | Path, channels: int = 3, size: int | None = None) -> 
     """
     try:
         with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file).convert("RGB" if channels == 3 else "L")
+            if file.mode == "F":
+                raise ValueError
+            image = ImageOps.exif_transpose(file)
+            if file.mode.startswith("I"):  # 16 bits a pixel, which converting would cut off at 255
+                image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+            image = image.convert("RGB" if channels == 3 else "L")
     except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no image file that can be read, or too large"
         raise UserError(f"{path}: {reason}; name a JPEG or PNG file") from None

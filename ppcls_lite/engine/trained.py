@@ -5,7 +5,6 @@ from pathlib import Path
 import paddle
 
 from ppcls_lite.config import Config
-from ppcls_lite.device import select_device
 from ppcls_lite.engine.parts import build_network
 from ppcls_lite.engine.run_dir import is_run_folder
 from ppcls_lite.errors import UserError
@@ -22,8 +21,10 @@ def choose_weights(config: Config, config_file: str | Path, overrides: list[str]
         UserError: there are none; random weights are never taken in their place.
     """
     folder = Path(config_file).parent
-    asked = any(override.startswith("Global.pretrained_model=") for override in overrides)
-    own = folder if is_run_folder(folder) and not asked else None
+    asked = any(override.partition("=")[0].strip() == "Global.pretrained_model" for override in overrides)
+    # A run that was killed early has a log and no weights: then it has none, not those that it started from.
+    is_run = Path(config_file).name == "config.yaml" and (is_run_folder(folder) or (folder / "train.log").is_file())
+    own = folder if is_run and not asked else None
     try:
         return find_weights(own or config.Global.pretrained_model or config.Global.output_dir)
     except UserError as error:
@@ -31,12 +32,11 @@ def choose_weights(config: Config, config_file: str | Path, overrides: list[str]
 
 
 def load_trained(config: Config, weights: str | Path) -> paddle.nn.Layer:
-    """The network of ``config`` with ``weights``, in evaluation mode, on the device of ``Global.device``.
+    """The network of ``config`` with ``weights``, in evaluation mode.
 
     Raises:
         UserError: the weights are not readable or do not fit.
     """
-    select_device(config.Global.device)
     with paddle.utils.unique_name.guard():
         network = build_network(config)
     load_pretrained(network, weights)

@@ -1,5 +1,6 @@
 """Pictures of trained networks: PNG files, and the same for VisualDL."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from ppcls_lite.errors import UserError
 from ppcls_lite.measure import connectivity, frequency
 from ppcls_lite.measure.pictures import draw_filters
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -33,26 +36,31 @@ class Trained:
         return self.config.Global.name
 
     def load(self):
-        """The network with its weights.
+        """The network with its weights, whose file is told.
 
         Raises:
             UserError: no weights, or weights that do not fit.
         """
-        return load_trained(self.config, choose_weights(self.config, self.file, self.overrides))
+        weights = choose_weights(self.config, self.file, self.overrides)
+        logger.info("%s: %s", self.name, weights)
+        return load_trained(self.config, weights)
 
 
-def draw_connectivity(trained: Sequence[Trained]) -> tuple[Figure, list[dict[str, str]]]:
+def connectivity_picture(trained: Sequence[Trained]) -> tuple[Figure, list[dict[str, str]]]:
     """The networks' connectivity maps, and what they say in figures: a row for each network, variant and block."""
+    names = [one.name for one in trained]
+    if len(set(names)) < len(names):  # seeds of one network
+        names = [str(Path(one.file).parent) for one in trained]
     maps, rows = [], []
-    for one in trained:
+    for name, one in zip(names, trained, strict=True):
         network = one.load()
         maps.append({variant: connectivity.connectivity(network, variant) for variant in connectivity.VARIANTS})
         for variant, blocks in maps[-1].items():
             for i, strengths in enumerate(blocks, 1):
                 inside, after = (f"{value:.2f}" for value in connectivity.summarize(strengths))
                 found = {"layers": inside.replace("nan", "one source"), "what follows": after}
-                rows.append({"network": one.name, "weights": variant, "block": str(i), **found})
-    return connectivity.draw_connectivity([one.name for one in trained], maps), rows
+                rows.append({"network": name, "weights": variant, "block": str(i), **found})
+    return connectivity.draw_connectivity(names, maps), rows
 
 
 def load_image(file: str | None, index: int | None, dataset: str, root: str | None) -> np.ndarray:
@@ -69,7 +77,7 @@ def load_image(file: str | None, index: int | None, dataset: str, root: str | No
     return images[index].astype(np.float32) / 255
 
 
-def draw_stages(trained: Trained, file: str | None, image: np.ndarray) -> tuple[Figure, list[dict[str, str]]]:
+def stages_picture(trained: Trained, file: str | None, image: np.ndarray) -> tuple[Figure, list[dict[str, str]]]:
     """What an octave network's branches make of an image, and its figures: a row for each octave stage.
 
     Args:
@@ -100,7 +108,7 @@ def draw_stages(trained: Trained, file: str | None, image: np.ndarray) -> tuple[
     return frequency.draw_stages(stages, trained.name), rows
 
 
-def draw_first_filters(trained: Trained) -> np.ndarray:
+def filters_picture(trained: Trained) -> np.ndarray:
     """The filters of the network's first convolution, uint8 [H, W, 3]."""
     return draw_filters(trained.load())
 

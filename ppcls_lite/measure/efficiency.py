@@ -5,9 +5,11 @@ differ twofold in time and fourfold in energy. Its measures: memory access cost,
 multiply-adds a second.
 """
 
+import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ppcls_lite.device import on_gpu
 from ppcls_lite.measure import energy
@@ -17,10 +19,22 @@ from ppcls_lite.measure.memory import Memory, measure_memory
 from ppcls_lite.measure.steps import inference, training_step
 from ppcls_lite.measure.subject import Subject
 from ppcls_lite.measure.timing import Timing, median_ratio, time_in_turns
+from ppcls_lite.text import count
 
 logger = logging.getLogger(__name__)
 
 INFERENCE, TRAINING = "inference", "training step"
+
+
+class Case(NamedTuple):
+    """What is timed: a network in a mode with a batch."""
+
+    network: str
+    mode: str
+    batch_size: int
+
+    def __str__(self) -> str:
+        return f"{self.network}, {self.mode} of {count(self.batch_size, 'image')}"
 
 
 @dataclass(frozen=True)
@@ -59,62 +73,98 @@ class Efficiency:
 
 def measure_efficiency(
     subjects: Sequence[Subject], batch_sizes: Sequence[int], train_batch_size: int, rounds: int, layers: bool = False
-) -> tuple[list[Efficiency], str]:
-    """Measure networks on paddle's current device.
+) -> tuple[list[Efficiency], dict[str, str]]:
+    """Measure networks on paddle's current device. All of them are in memory at once while they take turns.
+
+    Ctrl-C ends with what is complete, once a round of inference is.
 
     Args:
         subjects: networks of different names; times are compared with the first one's.
         batch_sizes: of inference.
         train_batch_size: of training steps; 0 for none.
-        rounds: measured calls of each network and batch size; the networks take turns.
+        rounds: measured calls of each network and batch size.
         layers: time the layers, too, with the first batch size.
 
     Returns:
-        The measurements in the order of ``subjects``, and where the energy comes from, or why it is n/a.
+        The measurements in the order of ``subjects``, and facts about them: the source of the energy, or why it or the
+        memory is n/a.
+
+    Raises:
+        UserError: options that make no network.
+        MemoryError: names what did not fit.
     """
-    modes = [(INFERENCE, size) for size in batch_sizes]
-    modes += [(TRAINING, train_batch_size)] if train_batch_size else []
+    networks = {subject.name: subject.build() for subject in subjects}
+    costs = {s.name: profile_layers(networks[s.name], s.image_size, s.channels) for s in subjects}
+    phases = [[(INFERENCE, size) for size in batch_sizes]]
+    phases += [[(TRAINING, train_batch_size)]] if train_batch_size else []
     memory = {}
     for i, subject in enumerate(subjects, 1):
         logger.info("memory of %s (%d of %d)", subject.name, i, len(subjects))
-        for mode in modes:
-            memory[subject.name, mode] = _memory(subject, *mode)
+        for mode, size in itertools.chain(*phases):
+            case = Case(subject.name, mode, size)
+            memory[case] = _naming(case, lambda c=case, s=subject: _measure_memory(s, c))()
 
-    networks = {subject.name: subject.build() for subject in subjects}
-    costs = {s.name: profile_layers(networks[s.name], s.image_size, s.channels) for s in subjects}
-    calls = {}
-    for subject in subjects:
-        for mode, size in modes:
-            make = inference if mode == INFERENCE else training_step
-            calls[subject.name, (mode, size)] = make(networks[subject.name], subject, size)
-    logger.info("times: %d rounds", rounds)
-    timings = time_in_turns(calls, rounds)
-    joules, source = _energies(calls)
+    counter, source = _open_counter()
+    timings: dict[Case, Timing] = {}
+    joules: dict[Case, float] = {}
+    times: dict[str, list[LayerTime]] = {}
+    try:
+        for modes in phases:  # one after the other: changing a network's mode takes time
+            calls = {}
+            for subject in subjects:
+                for mode, size in modes:
+                    make = inference if mode == INFERENCE else training_step
+                    case = Case(subject.name, mode, size)
+                    calls[case] = _naming(case, make(networks[subject.name], subject, size))
+            logger.info("times of %s: %s", modes[0][0], count(rounds, "round"))
+            timings |= time_in_turns(calls, rounds)
+            if layers and modes[0][0] == INFERENCE:
+                for name, network in networks.items():
+                    times[name] = time_layers(network, calls[Case(name, *modes[0])], rounds)
+            if counter:
+                logger.info("energy of %s: %.0f s each", modes[0][0], energy.WINDOW)
+                for case, call in calls.items():
+                    joules[case] = energy.joules_per_call(counter, call) / case.batch_size
+    except KeyboardInterrupt:
+        if not timings:
+            raise
+        logger.warning("interrupted: what is missing below was not measured")
+    except energy.CounterError as error:
+        joules, source = {}, f"n/a: {error}"
 
     found = []
     for subject in subjects:
+        cases = [case for case in timings if case.network == subject.name]
         speeds = []
-        for mode in modes:
-            key, first = (subject.name, mode), (subjects[0].name, mode)
-            ratio = median_ratio(timings[key], timings[first])
-            speeds.append(Speed(*mode, timings[key], ratio, memory[key], joules.get(key)))
-        times = time_layers(networks[subject.name], calls[subject.name, modes[0]], rounds) if layers else []
-        found.append(Efficiency(subject, costs[subject.name], speeds, times))
-    return found, source
+        for case in cases:
+            ratio = median_ratio(timings[case], timings[case._replace(network=subjects[0].name)])
+            speeds.append(Speed(*case[1:], timings[case], ratio, memory[case], joules.get(case)))
+        found.append(Efficiency(subject, costs[subject.name], speeds, times.get(subject.name, [])))
+    facts = {"rounds": str(min(len(timing.seconds) for timing in timings.values())), "energy": source}
+    missing = {one.missing for one in memory.values() if one.missing}
+    return found, facts | ({"process memory": f"n/a: {', '.join(sorted(missing))}"} if missing else {})
 
 
-def _memory(subject: Subject, mode: str, batch_size: int) -> Memory:
-    try:
-        return measure_memory(subject, batch_size, mode == TRAINING, "gpu" if on_gpu() else "cpu")
-    except MemoryError:
-        raise MemoryError(f"{subject.name}, {mode} of {batch_size} images") from None
+def _measure_memory(subject: Subject, case: Case) -> Memory:
+    return measure_memory(subject, case.batch_size, case.mode == TRAINING, "gpu" if on_gpu() else "cpu")
 
 
-def _energies(calls: dict) -> tuple[dict, str]:
-    """Joules an image by call, and their source or why there are none."""
+def _naming(case: Case, call: Callable) -> Callable:
+    """``call``, with its name on a lack of memory."""
+
+    def named():
+        try:
+            return call()
+        except MemoryError:
+            raise MemoryError(str(case)) from None
+
+    return named
+
+
+def _open_counter():
+    """The energy counter or None, and its source or why there is none."""
     try:
         counter = energy.open_counter()
-        logger.info("energy: %.0f s for each network and batch size", energy.WINDOW)
-        return {key: energy.joules_per_call(counter, call) / key[1][1] for key, call in calls.items()}, counter.source
-    except OSError as error:
-        return {}, f"n/a: {error}"
+        return counter, f"{counter.source}, one window of {energy.WINDOW:.0f} s each"
+    except energy.CounterError as error:
+        return None, f"n/a: {error}"

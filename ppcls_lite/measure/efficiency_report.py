@@ -29,7 +29,7 @@ def render(found: Sequence[Efficiency], facts: dict[str, str], form: str) -> str
     if form == "json":
         return json.dumps({**facts, "networks": [_tree(one) for one in found]}, indent=2)
     if form == "csv":
-        rows = [row for one in found for row in _flat(one)]
+        rows = [row | facts for one in found for row in _flat(one)]
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, rows[0], lineterminator="\n")
         writer.writeheader()

@@ -21,6 +21,10 @@ POWERCAP = Path("/sys/class/powercap")
 WINDOW = 5.0  # seconds of one measurement: NVML's counter moves every 20 to 100 ms
 
 
+class CounterError(Exception):
+    """There is no counter that could be read; says why."""
+
+
 @dataclass
 class NvmlDevice:
     """A GPU as NVML sees it: energy counter (Volta and newer) and the memory that a process holds.
@@ -31,7 +35,7 @@ class NvmlDevice:
         nvml: the module ``pynvml`` (package ``nvidia-ml-py``), or a stand-in.
 
     Raises:
-        OSError: NVML cannot be used, or means another GPU; says why.
+        CounterError: NVML cannot be used, or means another GPU; says why.
     """
 
     name: str
@@ -47,9 +51,16 @@ class NvmlDevice:
             else:
                 self._handle = self.nvml.nvmlDeviceGetHandleByUUID(self.name)
             found = self.nvml.nvmlDeviceGetName(self._handle)
+            handles = map(self.nvml.nvmlDeviceGetHandleByIndex, range(self.nvml.nvmlDeviceGetCount()))
+            kinds = {self.nvml.nvmlDeviceGetName(handle) for handle in handles}
         if found != self.model:
-            raise OSError(
+            raise CounterError(
                 f"NVML calls GPU {self.name} {found} and paddle calls it {self.model}; set CUDA_DEVICE_ORDER=PCI_BUS_ID"
+            )
+        # CUDA numbers GPUs by speed unless told otherwise, NVML by their place.
+        if self.name.isdigit() and len(kinds) > 1 and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
+            raise CounterError(
+                "NVML sees several kinds of GPU, so numbers may differ; set CUDA_DEVICE_ORDER=PCI_BUS_ID"
             )
 
     def joules(self) -> float:
@@ -68,7 +79,7 @@ class NvmlDevice:
         try:
             yield
         except self.nvml.NVMLError as error:
-            raise OSError(f"NVML: {error}") from None
+            raise CounterError(f"NVML: {error}") from None
 
 
 @dataclass
@@ -76,7 +87,7 @@ class RaplCounter:
     """The energy counters of all processor packages, in the powercap tree of Linux.
 
     Raises:
-        OSError: there are none, or they may not be read (most systems let only root); says why.
+        CounterError: there are none, or they may not be read (most systems let only root); says why.
     """
 
     root: Path = POWERCAP
@@ -85,39 +96,44 @@ class RaplCounter:
     def __post_init__(self):
         zones = sorted(self.root.glob("intel-rapl:*"))  # AMD's, too
         # "psys" and the parts of a package would be counted twice.
-        self._zones = [zone for zone in zones if (zone / "name").read_text().startswith("package")]
+        self._zones = [zone for zone in zones if self._read(zone / "name").startswith("package")]
         if not self._zones:
-            raise OSError("the system shows no RAPL counters")
-        self._last = [self._read(zone) for zone in self._zones]
-        self._wraps = [int((zone / "max_energy_range_uj").read_text()) for zone in self._zones]
+            raise CounterError("the system shows no RAPL counters")
+        self._last = self._counts()
+        self._wraps = [int(self._read(zone / "max_energy_range_uj")) for zone in self._zones]
         self._total = 0
 
     def joules(self) -> float:
         """Energy since this object was made; to be read at least once while a counter runs through (minutes)."""
-        now = [self._read(zone) for zone in self._zones]
+        now = self._counts()
         for before, after, wrap in zip(self._last, now, self._wraps, strict=True):
             self._total += after - before + (wrap if after < before else 0)
         self._last = now
         return self._total / 1e6
 
+    def _counts(self) -> list[int]:
+        return [int(self._read(zone / "energy_uj")) for zone in self._zones]
+
     @staticmethod
-    def _read(zone: Path) -> int:
+    def _read(file: Path) -> str:
         try:
-            return int((zone / "energy_uj").read_text())
+            return file.read_text()
         except PermissionError:
-            raise OSError("the RAPL counters may be read by root only") from None
+            raise CounterError("the RAPL counters may be read by root only") from None
+        except OSError as error:
+            raise CounterError(f"{file}: {error.strerror}") from None
 
 
 def open_nvml() -> NvmlDevice:
     """The GPU that paddle computes on.
 
     Raises:
-        OSError: NVML or its package is not there.
+        CounterError: NVML or its package is not there.
     """
     try:
         import pynvml
     except ImportError:
-        raise OSError("NVML needs the package nvidia-ml-py: pip install nvidia-ml-py") from None
+        raise CounterError("NVML needs the package nvidia-ml-py: pip install nvidia-ml-py") from None
     return NvmlDevice(gpu_ids()[0], gpu_name(), pynvml)
 
 
@@ -125,7 +141,7 @@ def open_counter() -> NvmlDevice | RaplCounter:
     """The energy counter of the device that paddle computes on.
 
     Raises:
-        OSError: there is none; says why.
+        CounterError: there is none; says why.
     """
     counter = open_nvml() if on_gpu() else RaplCounter()
     counter.joules()

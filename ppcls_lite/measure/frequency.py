@@ -15,6 +15,7 @@ from paddle import Tensor, nn
 from ppcls_lite.errors import UserError
 
 CHANNELS = 4  # shown of each branch
+SHOWN = 1024  # largest side of a picture, in pixels
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,10 @@ def radial_spectrum(maps: np.ndarray, sampling: float = 1.0) -> tuple[np.ndarray
         the variance over positions, summed over channels.
     """
     _, height, width = maps.shape
-    power = np.square(np.abs(np.fft.fft2(maps))).sum(0) / (height * width) ** 2
+    power = sum(np.square(np.abs(np.fft.fft2(channel))) for channel in maps) / (height * width) ** 2
     power[0, 0] = 0
     radius = sampling * np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
-    step = sampling / min(height, width)
+    step = sampling / max(height, width)
     ring = np.round(radius / step).astype(int)
     energy = np.bincount(ring.ravel(), power.ravel())
     return step * np.arange(1, len(energy)), energy[1:]
@@ -85,15 +86,16 @@ def radial_spectrum(maps: np.ndarray, sampling: float = 1.0) -> tuple[np.ndarray
 
 @paddle.no_grad()
 def octave_stages(network: nn.Layer, image: Tensor) -> list[Stage]:
-    """Features of the stages that have a low branch, for an image [1, C, H, W] of the size that the network works on.
+    """Features of the stages that have both branches, for an image [1, C, H, W] of the size that the network works on.
 
     Raises:
         UserError: no stage has one.
     """
     features = enumerate(network.forward_features(image), 1)
-    stages = [Stage(i, *(branch.numpy()[0] for branch in pair)) for i, pair in features if isinstance(pair, tuple)]
+    pairs = ((i, pair) for i, pair in features if isinstance(pair, tuple) and not any(x is None for x in pair))
+    stages = [Stage(i, *(branch.numpy()[0] for branch in pair)) for i, pair in pairs]
     if not stages:
-        raise UserError(f"no stage of this network ({type(network).__name__}) has a low branch; name an octave network")
+        raise UserError(f"no stage of this network ({type(network).__name__}) has two branches; name an octave network")
     return stages
 
 
@@ -103,11 +105,13 @@ def draw_split(image: np.ndarray, octaves: int = 1) -> Figure:
     image = image[:, : high.shape[1], : high.shape[2]]
     figure = Figure(figsize=(14, 3.6), layout="constrained")
     axes = figure.subplots(1, 4)
-    share = _energy(low, True) / max(_energy(image, True), 1e-12)
+    variance = _energy(image, True)
+    share = _energy(low, True) / variance if variance else 1.0
     titles = ("image", f"low: {share:.1%} of the variance", f"high: {1 - share:.1%}, around gray")
     for axis, title, part in zip(axes, titles, (image, low, high + 0.5), strict=False):
-        pixels = part.transpose(1, 2, 0).clip(0, 1)
-        axis.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        thin = -(-max(part.shape[1:]) // SHOWN)
+        pixels = part[:, ::thin, ::thin].transpose(1, 2, 0).clip(0, 1)
+        axis.imshow(pixels[..., 0] if len(part) == 1 else pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axis.set_title(title, fontsize=9)
         axis.axis("off")
     for label, part, sampling in (("image", image, 1), ("low", low, 0.5**octaves), ("high", high, 1)):
@@ -139,8 +143,10 @@ def draw_stages(stages: Sequence[Stage], title: str) -> Figure:
 
 
 def _finish_spectrum(axis, half: float) -> None:
+    if any((line.get_ydata() > 0).any() for line in axis.lines):  # else there is no variance
+        axis.set_yscale("log")
     axis.axvline(half, color="gray", linestyle="--", linewidth=1)
-    axis.set(yscale="log", xlim=(0, 0.5))
+    axis.set_xlim(0, 0.5)
     axis.set_xlabel("cycles per pixel (dashed: the low part's limit along a side)", fontsize=8)
     axis.set_ylabel("energy", fontsize=8)
     axis.tick_params(labelsize=7)

@@ -14,12 +14,11 @@ from ppcls_lite.measure.timing import Timing, time_in_turns
 
 
 def inference(network: nn.Layer, subject: Subject, batch_size: int) -> Callable[[], None]:
-    """A call that runs ``network`` in evaluation mode on a batch of random images, and waits for the device."""
+    """A call that runs ``network``, put into evaluation mode, on a batch of random images and waits for the device."""
+    network.eval()
     images = random_images(subject, batch_size)
 
     def infer() -> None:
-        if network.training:
-            network.eval()
         with paddle.no_grad():
             network(images)
         synchronize()
@@ -28,15 +27,14 @@ def inference(network: nn.Layer, subject: Subject, batch_size: int) -> Callable[
 
 
 def training_step(network: nn.Layer, subject: Subject, batch_size: int) -> Callable[[], None]:
-    """A call that trains ``network`` for one step (forward, backward, SGD with momentum) on random images."""
+    """A call that trains ``network``, put into training mode, for a step (forward, backward, SGD with momentum)."""
+    network.train()
     optimizer = paddle.optimizer.Momentum(0.01, parameters=network.parameters())
     loss = nn.CrossEntropyLoss()
     images = random_images(subject, batch_size)
     labels = paddle.zeros([batch_size], dtype="int64")
 
     def step() -> None:
-        if not network.training:
-            network.train()
         loss(network(images), labels).backward()
         optimizer.step()
         optimizer.clear_grad()

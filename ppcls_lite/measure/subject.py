@@ -1,5 +1,6 @@
 """What is measured: a network named by a configuration's file, or by a model's name with options."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,11 +9,11 @@ from typing import Any
 import yaml
 
 from ppcls_lite import config as configs
-from ppcls_lite.arch.registry import build_model, check_options, fixed_input_size, model_options
+from ppcls_lite.arch.registry import build_model, check_input_size, check_options, fixed_input_size, model_options
 from ppcls_lite.data import DATASETS
 from ppcls_lite.errors import UserError
 
-SMALLEST = 32  # side in pixels that every network takes
+CIFAR_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -41,23 +42,17 @@ def parse_subjects(texts: Iterable[str], image_size: int | None = None) -> list[
         UserError: no such model, option or file, the same network twice, or a side that a network does not take.
     """
     subjects: dict[str, Subject] = {}
-    given = set()
     for text in texts:
         path = Path(text)
         read = _from_config if path.suffix in (".yaml", ".yml") else _from_model
         subject = read(text, image_size)
-        if text in given:
+        if text in subjects:
             raise UserError(f"'{text}' is named twice; give each network once")
-        given.add(text)
-        if subject.name in subjects:  # two configurations may have one name
-            subject = replace(subject, name=text)
-        fixed = fixed_input_size(subject.model)
-        if fixed and subject.image_size != fixed:
-            raise UserError(f"--image-size is {subject.image_size}, but {subject.model} takes {fixed} only")
-        if not fixed and not SMALLEST <= subject.image_size <= 4096:
-            raise UserError(f"--image-size is {subject.image_size}, expected {SMALLEST} to 4096")
-        subjects[subject.name] = subject
-    return list(subjects.values())
+        check_input_size(subject.model, subject.image_size, "--image-size")
+        subjects[text] = subject
+    # Two configurations, or a configuration and a model, may have one name.
+    names = Counter(subject.name for subject in subjects.values())
+    return [replace(one, name=text) if names[one.name] > 1 else one for text, one in subjects.items()]
 
 
 def _from_config(text: str, image_size: int | None) -> Subject:
@@ -73,6 +68,8 @@ def _from_model(text: str, image_size: int | None) -> Subject:
     options = {}
     for setting in filter(None, settings.split(",")):
         key, equals, value = setting.partition("=")
+        if key in options:
+            raise UserError(f"'{text}': {key} is given twice")
         if not equals:
             raise UserError(f"'{text}': expected MODEL:OPTION=VALUE,..., such as vovnet39:stem=paper")
         try:
@@ -81,5 +78,5 @@ def _from_model(text: str, image_size: int | None) -> Subject:
             raise UserError(f"'{text}': {value!r} is no value") from None
     options = check_options(model, options, prefix=f"'{text}': ")
     settled = {key: option.default for key, option in known.items()} | options
-    size = image_size or fixed_input_size(model) or (224 if settled["num_classes"] == 1000 else SMALLEST)
+    size = image_size or fixed_input_size(model) or (224 if settled["num_classes"] == 1000 else CIFAR_SIZE)
     return Subject(text, model, size, settled.get("in_channels", 3), options)

@@ -5,11 +5,13 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ppcls_lite.text import count, describe_seconds
 
 logger = logging.getLogger(__name__)
 
+Key = TypeVar("Key")
 QUIET = 20.0  # seconds between two messages
 
 
@@ -29,7 +31,7 @@ class Timing:
         return min(self.seconds), max(self.seconds)
 
 
-def time_in_turns(calls: dict[str, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[str, Timing]:
+def time_in_turns(calls: dict[Key, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[Key, Timing]:
     """Time every call once a round, so that a disturbance of the machine meets all of them.
 
     Says from time to time how long it will take. Ctrl-C after a measured round ends with the rounds that are complete.

@@ -63,3 +63,15 @@ def test_an_image_cut_off_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(UserError, match="no image file"):
         read_image(path)
+
+
+def test_sixteen_bits_keep_their_range(tmp_path):
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(ramp).save(tmp_path / "x.png")
+    assert read_image(tmp_path / "x.png", 1)[0] == pytest.approx(ramp / 65535, abs=1 / 255)
+
+
+def test_floating_point_pixels_are_refused(tmp_path):
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "x.tiff")
+    with pytest.raises(UserError, match="no image file"):
+        read_image(tmp_path / "x.tiff")

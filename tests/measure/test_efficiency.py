@@ -3,15 +3,17 @@
 import csv
 import json
 import os
+import signal
 from types import SimpleNamespace
 
 import pytest
 
+from ppcls_lite.errors import TrainingError, UserError
 from ppcls_lite.measure import efficiency, energy, memory
 from ppcls_lite.measure.efficiency import INFERENCE, TRAINING, measure_efficiency
 from ppcls_lite.measure.efficiency_report import draw, render
 from ppcls_lite.measure.memory import measure_memory
-from ppcls_lite.measure.subject import parse_subjects
+from ppcls_lite.measure.subject import Subject, parse_subjects
 
 FACTS = {"device": "a machine", "energy": "a counter"}
 
@@ -55,7 +57,7 @@ def test_csv_and_json_hold_the_same_figures(found):
     assert tree["device"] == "a machine" and len(rows) == 6
     listed = [(net, one) for net in tree["networks"] for one in net["measurements"]]
     for row, (net, one) in zip(rows, listed, strict=True):
-        assert row["network"] == net["network"] and int(row["macs"]) == net["macs"]
+        assert row["device"] == "a machine" and row["network"] == net["network"] and int(row["macs"]) == net["macs"]
         assert float(row["seconds"]) == one["seconds"] and int(row["process_bytes"]) == one["process_bytes"]
     assert sum(layer["params"] for layer in tree["networks"][1]["layers"]) == 272_474
 
@@ -71,8 +73,9 @@ def test_energy_is_divided_by_the_images_of_a_batch(monkeypatch):
     monkeypatch.setattr(energy, "open_counter", lambda: SimpleNamespace(source="a counter"))
     monkeypatch.setattr(energy, "joules_per_call", lambda counter, call: 12.0)
     monkeypatch.setattr(efficiency, "measure_memory", lambda *_: memory.Memory(None, None))
-    found, source = measure_efficiency(parse_subjects(["lenet"]), [1, 4], 0, rounds=1)
-    assert source == "a counter" and [speed.joules for speed in found[0].speeds] == [12.0, 3.0]
+    found, facts = measure_efficiency(parse_subjects(["lenet"]), [1, 4], 0, rounds=1)
+    assert facts == {"rounds": "1", "energy": "a counter, one window of 5 s each"}
+    assert [speed.joules for speed in found[0].speeds] == [12.0, 3.0]
 
 
 def test_the_plot_is_a_picture(found, tmp_path):
@@ -80,11 +83,41 @@ def test_the_plot_is_a_picture(found, tmp_path):
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-def die(*_):
-    os._exit(9)
+def killed(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_killed_measurement_is_a_lack_of_memory(monkeypatch):
-    monkeypatch.setattr(memory, "_measure", die)
-    with pytest.raises(MemoryError):
+def crash(*_):
+    os._exit(3)
+
+
+@pytest.mark.parametrize(("end", "error"), [(killed, MemoryError), (crash, TrainingError)])
+def test_only_a_killed_measurement_is_a_lack_of_memory(end, error, monkeypatch):
+    monkeypatch.setattr(memory, "_send", end)
+    with pytest.raises(error):
         measure_memory(parse_subjects(["lenet"])[0], 1, False, "cpu")
+
+
+def test_what_goes_wrong_while_measuring_is_told():
+    with pytest.raises(UserError, match="depth is 41"):
+        measure_memory(Subject("x", "densenet_cifar", 32, 3, {"depth": 41}), 1, False, "cpu")
+
+
+def test_a_lack_of_memory_names_the_network(monkeypatch):
+    def lack(*_):
+        raise MemoryError("pages of text")
+
+    monkeypatch.setattr(efficiency, "measure_memory", lack)
+    with pytest.raises(MemoryError, match=r"^lenet, inference of 1 image$"):
+        measure_efficiency(parse_subjects(["lenet"]), [1], 0, rounds=1)
+
+
+def test_ctrl_c_in_training_keeps_inference(monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(efficiency, "measure_memory", lambda *_: memory.Memory(None, None, "a reason"))
+    monkeypatch.setattr(efficiency, "training_step", lambda *_: interrupt)
+    found, facts = measure_efficiency(parse_subjects(["lenet"]), [1], 2, rounds=2)
+    assert [speed.mode for speed in found[0].speeds] == [INFERENCE]
+    assert facts["rounds"] == "2" and facts["process memory"] == "n/a: a reason"

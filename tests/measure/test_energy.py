@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from ppcls_lite.measure import energy
-from ppcls_lite.measure.energy import NvmlDevice, RaplCounter, joules_per_call
+from ppcls_lite.measure.energy import CounterError, NvmlDevice, RaplCounter, joules_per_call
 
 
 class FakeNvml:
@@ -18,20 +18,24 @@ class FakeNvml:
 
     def __init__(self, supported=True):
         self.millijoules, self.supported, self.processes = 5_000, supported, []
+        self.other = "NVIDIA H100"
 
     def nvmlInit(self):
         pass
 
+    def nvmlDeviceGetCount(self):
+        return 2
+
     def nvmlDeviceGetHandleByIndex(self, index):
-        if index != 1:
+        if index not in (0, 1):
             raise self.NVMLError("Invalid Argument")
-        return "handle"
+        return "other" if index == 0 else "handle"
 
     def nvmlDeviceGetHandleByUUID(self, name):
         return "handle" if name == "GPU-7" else None
 
     def nvmlDeviceGetName(self, handle):
-        return "NVIDIA H100"
+        return self.other if handle == "other" else "NVIDIA H100"
 
     def nvmlDeviceGetTotalEnergyConsumption(self, handle):
         if not self.supported:
@@ -60,15 +64,25 @@ def test_nvml_finds_this_process_among_others():
 
 
 def test_nvml_errors_say_what_nvml_says():
-    with pytest.raises(OSError, match="NVML: Not Supported"):
+    with pytest.raises(CounterError, match="NVML: Not Supported"):
         NvmlDevice("1", "NVIDIA H100", FakeNvml(supported=False)).joules()
-    with pytest.raises(OSError, match="NVML: Invalid Argument"):
-        NvmlDevice("0", "NVIDIA H100", FakeNvml())
+    with pytest.raises(CounterError, match="NVML: Invalid Argument"):
+        NvmlDevice("2", "NVIDIA H100", FakeNvml())
 
 
 def test_another_gpu_s_counter_is_refused():
-    with pytest.raises(OSError, match="NVML calls GPU 1 NVIDIA H100 and paddle calls it NVIDIA A100"):
+    with pytest.raises(CounterError, match="NVML calls GPU 1 NVIDIA H100 and paddle calls it NVIDIA A100"):
         NvmlDevice("1", "NVIDIA A100", FakeNvml())
+
+
+def test_several_kinds_of_gpu_need_one_numbering(monkeypatch):
+    nvml = FakeNvml()
+    nvml.other = "NVIDIA T4"
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    with pytest.raises(CounterError, match="set CUDA_DEVICE_ORDER=PCI_BUS_ID"):
+        NvmlDevice("1", "NVIDIA H100", nvml)
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    assert NvmlDevice("1", "NVIDIA H100", nvml).joules() == 5
 
 
 def zone(root, name, label, microjoules, wrap=1000):
@@ -95,7 +109,7 @@ def test_rapl_adds_up_packages_alone_and_goes_on_behind_a_wrap(tmp_path):
 
 
 def test_a_system_without_counters_says_so(tmp_path):
-    with pytest.raises(OSError, match="the system shows no RAPL counters"):
+    with pytest.raises(CounterError, match="the system shows no RAPL counters"):
         RaplCounter(tmp_path)
 
 
@@ -109,7 +123,7 @@ def test_counters_for_root_only_say_so(tmp_path, monkeypatch):
     monkeypatch.setattr(
         type(tmp_path), "read_text", lambda path: refuse(path) if path.name == "energy_uj" else read_text(path)
     )
-    with pytest.raises(OSError, match="may be read by root only"):
+    with pytest.raises(CounterError, match="may be read by root only"):
         RaplCounter(tmp_path)
 
 
@@ -129,5 +143,5 @@ def test_energy_of_a_call_is_the_window_s_divided_by_its_calls():
 def test_a_gpu_without_the_package_says_what_to_install(monkeypatch):
     monkeypatch.setattr(energy, "on_gpu", lambda: True)
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    with pytest.raises(OSError, match="pip install nvidia-ml-py"):
+    with pytest.raises(CounterError, match="pip install nvidia-ml-py"):
         energy.open_counter()

@@ -46,7 +46,7 @@ def test_an_image_smaller_than_a_cell_is_refused():
         split_octaves(np.zeros((3, 3, 9)), 2)
 
 
-@pytest.mark.parametrize("shape", [(2, 32, 32), (3, 15, 20)])
+@pytest.mark.parametrize("shape", [(2, 32, 32), (3, 15, 20), (1, 16, 64), (1, 64, 3)])
 def test_the_spectrum_sums_up_to_the_variance(shape, rng):
     """Parseval's theorem."""
     maps = rng.standard_normal(shape)
@@ -91,6 +91,12 @@ def test_a_network_without_a_low_branch_is_refused():
         octave_stages(build_model("resnet20"), paddle.zeros([1, 3, 32, 32]))
 
 
-@pytest.mark.parametrize("shape", [(3, 33, 40), (1, 8, 8)])
-def test_colour_and_gray_images_can_be_drawn(shape, rng):
-    assert len(draw_split(rng.random(shape)).axes) == 4
+def test_a_network_that_is_low_all_through_is_refused():
+    with pytest.raises(UserError, match="has two branches"):
+        octave_stages(build_model("oct_resnet20", alpha=1.0), paddle.zeros([1, 3, 32, 32]))
+
+
+@pytest.mark.parametrize("shape", [(3, 33, 40), (1, 8, 8), (3, 2, 2), (3, 2, 64), (3, 8, 3000)])
+def test_images_of_all_shapes_can_be_drawn(shape, rng, tmp_path):
+    draw_split(rng.random(shape)).savefig(tmp_path / "x.png")
+    draw_split(np.full(shape, 0.5)).savefig(tmp_path / "flat.png")

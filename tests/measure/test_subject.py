@@ -39,6 +39,7 @@ def test_images_are_those_that_the_network_is_made_for(text, size, channels):
 def test_networks_of_one_name_keep_apart():
     texts = ["resnet50", "configs/resnet50.yaml"]
     assert [subject.name for subject in parse_subjects(texts)] == texts
+    assert [subject.name for subject in parse_subjects(texts[::-1])] == texts[::-1]
 
 
 def test_a_given_side_goes_before_the_default():
@@ -51,6 +52,7 @@ def test_a_given_side_goes_before_the_default():
         (["vovnet93"], None, "there is no model 'vovnet93'; did you mean 'vovnet39'?"),
         (["resnet50:stm=cifar"], None, "'resnet50:stm=cifar': stm is not an option of resnet50; did you mean 'stem'?"),
         (["resnet50:stem=cifr"], None, "expected one of 'imagenet', 'cifar'; did you mean 'cifar'?"),
+        (["resnet50:stem=cifar,stem=imagenet"], None, "stem is given twice"),
         (["resnet50:cifar"], None, "expected MODEL:OPTION=VALUE"),
         (["resnet50:stem=["], None, "'[' is no value"),
         (["resnet50", "resnet50"], None, "'resnet50' is named twice"),

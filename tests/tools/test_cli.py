@@ -103,13 +103,15 @@ def test_pictures_of_a_run_are_files_and_on_the_dashboard(trained, tmp_path):
     assert "low energy" in done.stdout and f"visualdl --logdir {tmp_path}/vdl" in done.stdout
     done = call("tools/visualize.py", "filters", "-c", config, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
-    names = ["filters_quick_octmobilenet", "frequency_digits_3", "frequency_digits_3_quick_octmobilenet"]
+    split = "frequency_digits_3_quick_octmobilenet"
+    names = ["filters_quick_octmobilenet", split, f"{split}_stages"]
     assert sorted(path.stem for path in tmp_path.glob("*.png")) == names
     for name in names:
         (records,) = (tmp_path / "vdl" / name).iterdir()
         assert LogReader(file_path=str(records)).get_tags()["image"] == [f"images/{name}"]
+    (tmp_path / "filters_quick_octmobilenet.png").unlink()
     done = call("tools/visualize.py", "filters", "-c", config, "--output", tmp_path)
-    assert done.returncode == 2 and "filters_quick_octmobilenet.png exists" in done.stderr
+    assert done.returncode == 2 and f"{tmp_path}/vdl/filters_quick_octmobilenet exists" in done.stderr
 
 
 @pytest.mark.parametrize("tool", ["train", "eval", "summary", "benchmark", "visualize", "report", "ablation"])
@@ -161,6 +163,10 @@ def overrides(*settings):
             "random weights tell nothing",
         ),
         (["tools/visualize.py", "frequency"], "give one of --image FILE and --index NUMBER"),
+        (["tools/visualize.py", "frequency", "--image", "x", "-o", "a.b=1"], "-o changes a configuration"),
+        (["tools/visualize.py", "frequency", "--image", "x", "--octaves", "99"], "--octaves is 99, expected"),
+        (["tools/benchmark.py", "efficiency", "lenet", "--device", "gpu"], "--device is gpu, but"),
+        (["tools/benchmark.py", "efficiency", "lenet", "--plot", "x.pdf"], "expected a name that ends in .png"),
         (["tools/visualize.py", "frequency", "--index", "1"], "give one of -c CONFIG and --dataset NAME"),
         (["tools/visualize.py", "frequency", "--image", "README.md"], "README.md: it is no image file"),
         (

@@ -1,0 +1,64 @@
+"""Pictures of networks whose weights lie in a file."""
+
+import numpy as np
+import paddle
+import pytest
+
+from ppcls_lite import config as configs
+from ppcls_lite.engine.parts import build_network
+from ppcls_lite.engine.trained import choose_weights
+from ppcls_lite.engine.visualize import Trained, connectivity_picture, load_image, stages_picture
+from ppcls_lite.errors import UserError
+
+
+def trained(folder, arch, **data):
+    """A network with random weights that lie in ``folder``, as a run leaves them."""
+    config = configs.build({"Arch": arch, "DataLoader": data}, arch["name"])
+    paddle.save(build_network(config).state_dict(), str(folder / "last.pdparams"))
+    (folder / "config.yaml").write_text(config.to_yaml())
+    return Trained(config, str(folder / "config.yaml"))
+
+
+def test_the_input_is_normalised_and_resized_as_in_training(tmp_path, monkeypatch):
+    one = trained(tmp_path, {"name": "oct_resnet20"}, image_size=64)
+    seen = []
+    monkeypatch.setattr(
+        "ppcls_lite.engine.visualize.frequency.octave_stages", lambda _, x: seen.append(x.numpy()) or []
+    )
+    monkeypatch.setattr("ppcls_lite.engine.visualize.frequency.draw_stages", lambda *_: None)
+    stages_picture(one, None, np.full((3, 32, 32), 0.5, np.float32))
+    assert seen[0].shape == (1, 3, 64, 64)
+    assert seen[0] == pytest.approx((0.5 - 0.3056) / 0.3763, abs=1e-5)  # the digits' constants
+
+
+def test_seeds_of_one_network_keep_apart(tmp_path):
+    runs = []
+    for seed in ("seed_0", "seed_1"):
+        (tmp_path / seed).mkdir()
+        runs.append(trained(tmp_path / seed, {"name": "densenet_cifar", "depth": 16, "growth": 4}))
+    _, rows = connectivity_picture(runs)
+    assert {row["network"] for row in rows} == {str(tmp_path / "seed_0"), str(tmp_path / "seed_1")}
+    assert len(rows) == 2 * 2 * 3
+
+
+def test_weights_that_are_asked_for_go_before_a_run_s_own(tmp_path):
+    one = trained(tmp_path, {"name": "resnet20"})
+    assert choose_weights(one.config, one.file, []) == tmp_path / "last.pdparams"
+    with pytest.raises(UserError, match="random weights tell nothing"):
+        config = configs.load(one.file, ["Global.pretrained_model = /nowhere"])
+        choose_weights(config, one.file, ["Global.pretrained_model = /nowhere"])
+
+
+def test_a_run_without_weights_has_none_though_it_started_from_some(tmp_path):
+    one = trained(tmp_path, {"name": "resnet20"})
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "train.log").write_text("")
+    config = configs.load(one.file, [f"Global.pretrained_model={tmp_path}"])
+    with pytest.raises(UserError, match=r"run holds no best, last or model\.pdparams"):
+        choose_weights(config, tmp_path / "run" / "config.yaml", [])
+
+
+def test_an_index_behind_the_last_image_is_refused():
+    assert load_image(None, 359, "digits", None).shape == (3, 32, 32)
+    with pytest.raises(UserError, match="digits has test images 0 to 359"):
+        load_image(None, 360, "digits", None)
