@@ -69,9 +69,10 @@ def frequency(args) -> None:
     if args.override and not config:
         raise UserError("-o changes a configuration; give one with -c")
     dataset = config.DataLoader.dataset if config else args.dataset
-    name = f"frequency_{Path(args.image).stem if args.image else f'{dataset}_{args.index}'}"
+    name = Path(args.image).stem if args.image else f"{dataset}_{args.index}"
     name += f"_{config.Global.name}" if config else ""
-    split_file, stages_file = new_picture(args, name), config and new_picture(args, f"{name}_stages")
+    # What differs comes first: VisualDL cuts names off at their end.
+    split_file, stages_file = new_picture(args, f"frequency_{name}"), config and new_picture(args, f"stages_{name}")
     visualize = prepare(config.Global.device if config else "cpu")
     from ppcls_lite.measure.frequency import draw_split
 
