@@ -189,7 +189,10 @@ class OctaveConv(nn.Layer):
 
 
 class ConvBN(nn.Layer):
-    """Octave convolution, then batch norm on each branch. Takes the arguments of :class:`OctaveConv`."""
+    """Octave convolution, then batch norm on each branch. Takes the arguments of :class:`OctaveConv`.
+
+    ``shortcut``, a pair with the branches of the output, is added to it.
+    """
 
     def __init__(self, *args, **kwargs):
         super().__init__()
@@ -198,9 +201,10 @@ class ConvBN(nn.Layer):
         self.bn_h = nn.BatchNorm2D(high) if high else None
         self.bn_l = nn.BatchNorm2D(low) if low else None
 
-    def forward(self, x: Tensor | Pair | OctaveInput) -> Pair:
+    def forward(self, x: Tensor | Pair | OctaveInput, shortcut: Pair | None = None) -> Pair:
         y_h, y_l = self.conv(x)
-        return self.bn_h(y_h) if self.bn_h else None, self.bn_l(y_l) if self.bn_l else None
+        y = self.bn_h(y_h) if self.bn_h else None, self.bn_l(y_l) if self.bn_l else None
+        return y if shortcut is None else (_add(y[0], shortcut[0]), _add(y[1], shortcut[1]))
 
 
 class ConvBNAct(ConvBN):
@@ -213,11 +217,6 @@ class ConvBNAct(ConvBN):
 def relu(x: Pair) -> Pair:
     """ReLU on each branch that exists."""
     return tuple(None if branch is None else F.relu(branch) for branch in x)
-
-
-def add_pairs(x: Pair, y: Pair) -> Pair:
-    """Branch by branch sum of two pairs with the same branches: the residual connection."""
-    return _add(x[0], y[0]), _add(x[1], y[1])
 
 
 def _add(x: Tensor | None, y: Tensor | None) -> Tensor | None:

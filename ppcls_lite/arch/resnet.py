@@ -8,7 +8,7 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from ppcls_lite.arch.common import float32_logits, initialize_convolutions
-from ppcls_lite.arch.octave import ConvBN, ConvBNAct, OctaveInput, Pair, add_pairs, relu
+from ppcls_lite.arch.octave import ConvBN, ConvBNAct, OctaveInput, Pair, relu
 from ppcls_lite.arch.registry import register_model
 from ppcls_lite.options import Downsample, Exchange, Fraction, Init, Positive, Stem
 
@@ -40,7 +40,7 @@ class BasicBlock(nn.Layer):
 
     def forward(self, x: Tensor | Pair) -> Pair:
         x = OctaveInput(x)
-        return _add_shortcut(self.conv2(self.conv1(x)), x, self.downsample)
+        return relu(self.conv2(self.conv1(x), _shortcut(x, self.downsample)))
 
 
 class Bottleneck(nn.Layer):
@@ -61,7 +61,7 @@ class Bottleneck(nn.Layer):
 
     def forward(self, x: Tensor | Pair) -> Pair:
         x = OctaveInput(x)
-        return _add_shortcut(self.conv3(self.conv2(self.conv1(x))), x, self.downsample)
+        return relu(self.conv3(self.conv2(self.conv1(x)), _shortcut(x, self.downsample)))
 
 
 def _projection(
@@ -73,9 +73,8 @@ def _projection(
     return nn.Sequential(ConvBN(in_channels, out_channels, 1, alpha_in, alpha_out, stride, **options))
 
 
-def _add_shortcut(y: Pair, x: OctaveInput, projection: nn.Sequential | None) -> Pair:
-    shortcut = projection(x) if projection is not None else (x.x_h, x.x_l)
-    return relu(add_pairs(y, shortcut))
+def _shortcut(x: OctaveInput, projection: nn.Sequential | None) -> Pair:
+    return projection(x) if projection is not None else (x.x_h, x.x_l)
 
 
 class OctResNet(nn.Layer):
