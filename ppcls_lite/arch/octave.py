@@ -161,8 +161,12 @@ class OctaveConv(nn.Layer):
                 )
             setattr(self, f"conv_{path}", conv)
 
-    def forward(self, x: Tensor | Pair | OctaveInput) -> Pair:
-        """``(x_h, x_l)`` -> ``(y_h, y_l)``; an :class:`OctaveInput` shares its poolings with other convolutions."""
+    def forward(self, x: Tensor | Pair | OctaveInput, addend: Pair = (None, None)) -> Pair:
+        """``(x_h, x_l)`` -> ``(y_h, y_l)``; an :class:`OctaveInput` shares its poolings with other convolutions.
+
+        ``addend`` is added to the output; where it has a branch, the output has it. The sums are ordered so that a
+        runtime that adds to a convolution's output in place has one addition left, that of the upsampled branch.
+        """
         x = x if isinstance(x, OctaveInput) else OctaveInput(x)
         for branch, channels in (("high", self.in_split[0]), ("low", self.in_split[1])):
             if (getattr(x, f"x_{branch[0]}") is None) != (channels == 0):
@@ -174,18 +178,20 @@ class OctaveConv(nn.Layer):
         y_h = y_l = None
         if self.conv_h2h is not None:
             y_h = self.conv_h2h(x.high2 if pools and self.stride == 2 else x.x_h)
+        y_h, other = (addend[0], y_h) if addend[0] is not None else (y_h, None)
         if self.conv_l2h is not None:
             low = self.conv_l2h(x.x_l)
-            if y_h is None:
-                y_h = upsample2(low) if self.stride == 1 else low
+            if self.stride == 1 and y_h is not None:
+                y_h = add_upsampled(y_h, low)
             else:
-                y_h = add_upsampled(y_h, low) if self.stride == 1 else y_h + low
+                y_h = _add(y_h, upsample2(low) if self.stride == 1 else low)
         if self.conv_l2l is not None:
             y_l = self.conv_l2l(x.low2 if pools and self.stride == 2 else x.x_l)
+        y_l = _add(y_l, addend[1])
         if self.conv_h2l is not None:
             pooled = (x.high2 if self.stride == 1 else x.high4) if pools else x.x_h
             y_l = _add(y_l, self.conv_h2l(pooled))
-        return y_h, y_l
+        return _add(y_h, other), y_l
 
 
 class ConvBN(nn.Layer):

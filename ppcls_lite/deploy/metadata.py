@@ -1,0 +1,65 @@
+"""What an exported network needs to be fed and read: it travels with the file."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ppcls_lite.data.augment import normalize
+from ppcls_lite.errors import UserError
+
+KEY = "ppcls_lite"  # of the ONNX file's metadata
+SIDECAR = ".meta.json"  # added to the prefix of a Paddle model
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Input and output of a network.
+
+    ``image_size`` is the side in pixels, ``mean`` and ``std`` are per channel, of pixels in [0, 1]; ``classes`` are
+    names in the order of the outputs, or nothing where they are not known. ``weights`` tells where they came from.
+    """
+
+    name: str
+    model: str
+    num_classes: int
+    image_size: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...]
+    weights: str
+
+    def prepare(self, images: np.ndarray) -> np.ndarray:
+        """Images uint8 [N, C, H, W] as the network takes them: float32, normalised."""
+        return normalize(images, np.array(self.mean), np.array(self.std))
+
+    def class_name(self, index: int) -> str:
+        """The name of a class, or its number."""
+        return self.classes[index] if self.classes else str(index)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str, source: str | Path) -> "Metadata":
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            UserError: damaged, or another program's.
+        """
+        try:
+            raw = json.loads(text)
+            fields = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+            result = cls(**fields)
+            counts = {len(result.mean), len(result.std)}
+            if (
+                counts != {result.channels}
+                or result.image_size < 1
+                or len(result.classes) not in (0, result.num_classes)
+            ):
+                raise ValueError("its fields contradict each other")
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"{source}: the metadata are damaged ({error}); export the network again") from None
+        return result

@@ -1,0 +1,164 @@
+"""The deploy form of a network: the same function of its input, in fewer and larger operations.
+
+What is rewritten, and why (measured in docs/deploying.md):
+
+1. Batch norm that follows a convolution goes into its weights and bias: one operation less, exact but for rounding.
+   In an octave convolution up to two convolutions are summed before it; both are scaled, the first takes the bias.
+2. A residual block's shortcut joins the sums of its last octave convolution where runtimes add in place (see
+   :meth:`~ppcls_lite.arch.octave.OctaveConv.forward`): without batch norm in between the order is free.
+3. Dropout goes: it does nothing in inference.
+
+What is left alone, since it was measured to be no faster: one convolution over the concatenation of x_l and the pooled
+x_h in place of two (the copy costs what the addition did), and one convolution for l2l and l2h (their outputs have to
+be cut apart, which runtimes do outside of their blocked layout).
+"""
+
+import contextlib
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import paddle
+from paddle import Tensor, nn
+
+from ppcls_lite.arch.octave import ConvBN, ConvBNAct, OctaveInput, Pair, relu
+
+NORMS = (nn.BatchNorm2D, nn.BatchNorm)
+Pairing = tuple[nn.Conv2D, nn.Layer]  # a convolution, and the batch norm that takes its output
+
+
+class FoldedConvBN(nn.Layer):
+    """:class:`ConvBN` or :class:`ConvBNAct` with its batch norm in the convolutions; takes its input as they do."""
+
+    def __init__(self, source: ConvBN):
+        super().__init__()
+        self.conv = source.conv
+        self.activates = isinstance(source, ConvBNAct)
+        for paths, norm in ((("h2h", "l2h"), source.bn_h), (("l2l", "h2l"), source.bn_l)):
+            convs = [getattr(self.conv, f"conv_{path}") for path in paths]
+            if norm is not None:
+                _fold([conv for conv in convs if conv is not None], norm)
+
+    def forward(self, x: Tensor | Pair | OctaveInput, shortcut: Pair | None = None) -> Pair:
+        y = self.conv(x, shortcut or (None, None))
+        return relu(y) if self.activates else y
+
+
+def deploy_form(network: nn.Layer, images: Tensor) -> nn.Layer:
+    """A copy of ``network`` in evaluation mode, rewritten as this module says.
+
+    Args:
+        network: any network of ``ppcls_lite.arch``; it is left as it is.
+        images: [N, C, H, W], which it is run on once to see which layers follow each other.
+    """
+    result = copy.deepcopy(network)
+    result.eval()
+    _replace(result, lambda layer: isinstance(layer, ConvBN), FoldedConvBN)
+    _fold_norms_after_convolutions(result, images)
+    _replace(result, lambda layer: isinstance(layer, nn.Dropout), lambda _: nn.Identity())
+    return result
+
+
+def _replace(network: nn.Layer, chosen: Callable[[nn.Layer], bool], make: Callable[[nn.Layer], nn.Layer]) -> None:
+    """Put ``make(layer)`` in the place of every chosen layer."""
+    for parent in network.sublayers(include_self=True):
+        for name, child in list(parent.named_children()):
+            if chosen(child):
+                parent.add_sublayer(name, make(child))
+
+
+def _fold(convs: list[nn.Conv2D], norm: nn.Layer) -> None:
+    """Put the batch norm of a sum of convolutions into their weights, and into the bias of the first."""
+    weight, bias, mean, variance = (
+        tensor.numpy().astype(np.float64) for tensor in (norm.weight, norm.bias, norm._mean, norm._variance)
+    )
+    scale = weight / np.sqrt(variance + norm._epsilon)
+    shift = bias - mean * scale
+    for conv in convs:
+        dtype = conv.weight.numpy().dtype
+        if conv.bias is not None:
+            shift = shift + scale * conv.bias.numpy()
+        conv.weight.set_value((conv.weight.numpy() * scale.reshape(-1, 1, 1, 1)).astype(dtype))
+        conv.bias = None
+    convs[0].bias = convs[0].create_parameter([len(shift)], dtype=str(dtype), is_bias=True)
+    convs[0].bias.set_value(shift.astype(dtype))
+
+
+@paddle.no_grad()
+def _fold_norms_after_convolutions(network: nn.Layer, images: Tensor) -> None:
+    """Fold every batch norm whose input is a convolution's output that nothing else reads, and remove it."""
+    expected = network(images)
+    pairs = _convolutions_before_norms(network, images)
+    pairs = _read_by_norms_only(pairs, lambda some: _output_stays(network, some, images, expected))
+    for conv, norm in pairs:
+        _fold([conv], norm)
+    folded = {id(norm) for _, norm in pairs}
+    _replace(network, lambda layer: id(layer) in folded, _activation)
+
+
+def _convolutions_before_norms(network: nn.Layer, images: Tensor) -> list[Pairing]:
+    """Convolutions with the batch norm that takes their output."""
+    outputs: dict[int, tuple[Tensor, nn.Conv2D]] = {}  # by id; the tensor is kept, so that no other gets its id
+    pairs = []
+
+    def note_output(conv, _inputs, output):
+        outputs[id(output)] = output, conv
+
+    def note_input(norm, inputs):
+        if id(inputs[0]) in outputs:
+            pairs.append((outputs[id(inputs[0])][1], norm))
+
+    with _hooks() as add:
+        for layer in network.sublayers():
+            if isinstance(layer, nn.Conv2D):
+                add(layer.register_forward_post_hook(note_output))
+            elif isinstance(layer, NORMS):
+                add(layer.register_forward_pre_hook(note_input))
+        network(images)
+    return pairs
+
+
+def _read_by_norms_only(pairs: list[Pairing], output_stays: Callable[[list[Pairing]], bool]) -> list[Pairing]:
+    """Those pairs whose convolution's output nothing but the batch norm reads.
+
+    They are those where the network's output stays when all other readers get the convolution's output spoiled; they
+    are tried together, and in halves where that changes the output.
+    """
+    if not pairs or output_stays(pairs):
+        return pairs
+    if len(pairs) == 1:
+        return []
+    half = len(pairs) // 2
+    return _read_by_norms_only(pairs[:half], output_stays) + _read_by_norms_only(pairs[half:], output_stays)
+
+
+def _output_stays(network: nn.Layer, pairs: list[Pairing], images: Tensor, expected: Tensor) -> bool:
+    with _hooks() as add:
+        for conv, norm in pairs:
+            clean = []
+
+            def spoil(_conv, _inputs, output, clean=clean):
+                clean[:] = [output]
+                return output + 10 * output.abs().mean() * paddle.randn(output.shape, output.dtype)
+
+            add(conv.register_forward_post_hook(spoil))
+            add(norm.register_forward_pre_hook(lambda _norm, _inputs, clean=clean: tuple(clean)))
+        spoiled = network(images)
+    return float((spoiled - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
+
+
+@contextlib.contextmanager
+def _hooks():
+    """Hooks that are removed in the end."""
+    hooks = []
+    try:
+        yield hooks.append
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _activation(norm: nn.Layer) -> nn.Layer:
+    """What is left of a batch norm that was folded: ``nn.BatchNorm`` may activate its output."""
+    act = getattr(norm, "_act", None)
+    return {None: nn.Identity, "relu": nn.ReLU}[act]()
