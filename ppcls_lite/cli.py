@@ -92,12 +92,20 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(1 if error.errno in _DEVICE_FAILED else 2)
 
 
-def import_paddle(computes: bool = True) -> None:
+def import_paddle(computes: bool = True, threads: int | None = None, quiet: bool = False) -> None:
     """Import paddle with as many threads as this process may use, unless OMP_NUM_THREADS says otherwise.
 
     Paddle reads OMP_NUM_THREADS when it is imported and takes one thread without it. A process that ``computes``
     nothing leaves it as it is, for those that it starts.
+
+    Args:
+        threads: so many, whatever OMP_NUM_THREADS says.
+        quiet: leave out what paddle's tracing and inference report of themselves.
     """
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+    if quiet:
+        os.environ.setdefault("GLOG_minloglevel", "2")
     if computes:
         os.environ.setdefault("OMP_NUM_THREADS", str(count_cores()))
     # Threads that wait spin for 1 ms, not 200: where others use the cores, too, a step took twelve times as long.

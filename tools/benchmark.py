@@ -3,10 +3,14 @@
   python tools/benchmark.py efficiency resnet50 oct_resnet50 densenet121 vovnet39 --plot efficiency.png
   python tools/benchmark.py efficiency configs/cifar/densenet40.yaml configs/cifar/osa40_5x43.yaml --layers
   python tools/benchmark.py efficiency vovnet27_slim vovnet27_slim:bottleneck=true --format markdown
+  python tools/benchmark.py deploy resnet50 oct_resnet50 --backend onnxruntime paddle --threads 1 --profile
+  python tools/benchmark.py deploy oct_resnet50 oct_mobilenet --alphas 0 .125 .25 .5 .75 --plot alphas.png
   python tools/benchmark.py train-step resnet50 oct_resnet50 --image-size 64 --batch-size 32 --exchanges
   python tools/benchmark.py loader
 
 efficiency: parameters, multiply-adds, memory access cost, activations, speed, memory and energy side by side.
+deploy: exported networks (random weights) in the runtimes that tools/predict.py uses, on the CPU; octave networks
+beside the plain ones that they replace. --alphas measures octave networks at each alpha, at 0 as the plain network.
 train-step: seconds of a training step (forward, backward, SGD with momentum) and its ratio to the first network's.
 Octave networks are also timed with other ways to add the upsampled low branch: nn.Upsample, and reshape with broadcast
 (--exchanges).
@@ -15,6 +19,7 @@ loader: images/s of crop, flip and normalisation to float32 at 32 px, one proces
 
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -22,8 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ppcls_lite import cli
 from ppcls_lite.errors import UserError
 from ppcls_lite.measure.subject import parse_subjects
-from ppcls_lite.options import NonNegative, Positive, coerce
+from ppcls_lite.options import Fraction, NonNegative, Positive, coerce
 
+BACKENDS = ("eager", "paddle", "onnxruntime", "openvino")
 FORMATS = ("table", "markdown", "csv", "json")
 
 
@@ -41,6 +47,8 @@ LIMITS = {
     "image_size": Positive,
     "batch_size": Positive,
     "batch_sizes": Positive,
+    "threads": Positive,
+    "alphas": Fraction,
     "train_batch_size": NonNegative,
     "images": Positive,
     "rounds": Positive,
@@ -53,7 +61,8 @@ def parse():
     efficiency = commands.add_parser("efficiency", help="the efficiency table")
     step = commands.add_parser("train-step", help="seconds of a training step")
     networks = "models as tools/summary.py --list prints them, with options or not, and configurations' files"
-    for command in (efficiency, step):
+    deploy = commands.add_parser("deploy", help="exported networks in their runtimes")
+    for command in (efficiency, step, deploy):
         command.add_argument("networks", nargs="+", metavar="NETWORK[:OPTION=VALUE,...]", help=networks)
     size = "side in pixels (default: a configuration's own, 224 for a model with 1000 classes, else 32)"
     efficiency.add_argument("--image-size", type=int, help=size)
@@ -64,6 +73,15 @@ def parse():
     efficiency.add_argument("--format", choices=FORMATS, default="table", help="of the output (default table)")
     efficiency.add_argument("--plot", metavar="PNG", help="draw time against memory access cost and multiply-adds")
     efficiency.set_defaults(run=benchmark_efficiency)
+    deploy.add_argument("--image-size", type=int, help=size)
+    deploy.add_argument("--backend", nargs="+", choices=BACKENDS, default=["onnxruntime"], help="(default onnxruntime)")
+    deploy.add_argument("--threads", type=int, default=1, help="of the CPU (default 1)")
+    deploy.add_argument("--batch-size", type=int, default=1, help="images a run (default 1)")
+    deploy.add_argument("--alphas", type=float, nargs="+", help="of octave networks; 0 is the plain network")
+    deploy.add_argument("--profile", action="store_true", help="also where the time goes, by operator")
+    deploy.add_argument("--format", choices=FORMATS, default="table", help="of the output (default table)")
+    deploy.add_argument("--plot", metavar="PNG", help="draw time and multiply-adds by alpha")
+    deploy.set_defaults(run=benchmark_deploy)
     step.add_argument("--image-size", type=int, default=64, help="side in pixels (default 64)")
     step.add_argument("--batch-size", type=int, default=32, help="images a step (default 32)")
     step.add_argument("--exchanges", action="store_true", help="time octave networks with other exchanges, too")
@@ -72,18 +90,22 @@ def parse():
     loader.add_argument("--images", type=int, default=50_000, help="images an epoch (default 50000)")
     loader.add_argument("--batch-size", type=int, default=256, help="images a batch (default 256)")
     loader.set_defaults(run=benchmark_loader)
-    for command in (efficiency, step, loader):
+    for command in (efficiency, step, loader, deploy):
         command.add_argument("--rounds", type=int, default=7, help="measured turns of each (default 7)")
     for command in (step, loader):
         command.add_argument("--json", action="store_true", help="print the measurements as JSON")
     return parser.parse_args()
 
 
+def check_plot(path: str) -> Path:
+    if Path(path).suffix != ".png":
+        raise UserError(f"--plot is {path}, expected a name that ends in .png")
+    return cli.new_file(path, "--plot")
+
+
 def benchmark_efficiency(args) -> None:
     subjects = parse_subjects(args.networks, args.image_size)
-    plot = args.plot and cli.new_file(args.plot, "--plot")
-    if plot and plot.suffix != ".png":
-        raise UserError(f"--plot is {plot}, expected a name that ends in .png")
+    plot = args.plot and check_plot(args.plot)
     cli.log_to_stderr()
     cli.import_paddle()
     from ppcls_lite.device import describe_device, select_device
@@ -97,6 +119,30 @@ def benchmark_efficiency(args) -> None:
     print(efficiency_report.render(found, facts, args.format))
     if plot:
         efficiency_report.draw(found, facts["device"], plot)
+
+
+def benchmark_deploy(args) -> None:
+    subjects = parse_subjects(args.networks, args.image_size)
+    plot = args.plot and check_plot(args.plot)
+    if plot and not args.alphas:
+        raise UserError("--plot draws times by alpha; give --alphas, such as --alphas 0 .25 .5")
+    cli.log_to_stderr()
+    cli.import_paddle(threads=args.threads, quiet=True)
+    from ppcls_lite.deploy import benchmark, benchmark_report
+    from ppcls_lite.device import describe_device, select_device
+    from ppcls_lite.engine.result import describe_versions
+
+    select_device("cpu")
+    if args.alphas:
+        subjects = benchmark.with_alphas(subjects, args.alphas)
+    backends = list(dict.fromkeys(args.backend))
+    found = benchmark.measure_deployed(subjects, backends, args.batch_size, args.threads, args.rounds, args.profile)
+    runtimes = [f"{name} {version(name)}" for name in backends if name in ("onnxruntime", "openvino")]
+    versions = ", ".join([describe_versions(), *runtimes])
+    facts = {"device": describe_device(), "versions": versions, "batch": args.batch_size, "rounds": args.rounds}
+    print(benchmark_report.render(found, facts, args.format))
+    if plot:
+        benchmark_report.draw(found, facts, plot)
 
 
 def benchmark_loader(args) -> None:

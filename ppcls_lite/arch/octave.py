@@ -161,12 +161,17 @@ class OctaveConv(nn.Layer):
                 )
             setattr(self, f"conv_{path}", conv)
 
-    def forward(self, x: Tensor | Pair | OctaveInput, addend: Pair = (None, None)) -> Pair:
-        """``(x_h, x_l)`` -> ``(y_h, y_l)``; an :class:`OctaveInput` shares its poolings with other convolutions.
+    def forward(self, x: Tensor | Pair | OctaveInput) -> Pair:
+        """``(x_h, x_l)`` -> ``(y_h, y_l)``; an :class:`OctaveInput` shares its poolings with other convolutions."""
+        h2h, l2h, l2l, h2l = self.paths(x)
+        if self.stride == 1 and h2h is not None and l2h is not None:
+            y_h = add_upsampled(h2h, l2h)
+        else:
+            y_h = add(h2h, upsample2(l2h) if self.stride == 1 and l2h is not None else l2h)
+        return y_h, add(l2l, h2l)
 
-        ``addend`` is added to the output; where it has a branch, the output has it. The sums are ordered so that a
-        runtime that adds to a convolution's output in place has one addition left, that of the upsampled branch.
-        """
+    def paths(self, x: Tensor | Pair | OctaveInput) -> tuple[Tensor | None, ...]:
+        """The outputs of the paths h2h, l2h, l2l and h2l where they exist; that of l2h before it is upsampled."""
         x = x if isinstance(x, OctaveInput) else OctaveInput(x)
         for branch, channels in (("high", self.in_split[0]), ("low", self.in_split[1])):
             if (getattr(x, f"x_{branch[0]}") is None) != (channels == 0):
@@ -175,23 +180,16 @@ class OctaveConv(nn.Layer):
                     f"and its input {'lacks' if channels else 'has'} a {branch} branch"
                 )
         pools = self.downsample == "pool"
-        y_h = y_l = None
+        h2h = l2h = l2l = h2l = None
         if self.conv_h2h is not None:
-            y_h = self.conv_h2h(x.high2 if pools and self.stride == 2 else x.x_h)
-        y_h, other = (addend[0], y_h) if addend[0] is not None else (y_h, None)
+            h2h = self.conv_h2h(x.high2 if pools and self.stride == 2 else x.x_h)
         if self.conv_l2h is not None:
-            low = self.conv_l2h(x.x_l)
-            if self.stride == 1 and y_h is not None:
-                y_h = add_upsampled(y_h, low)
-            else:
-                y_h = _add(y_h, upsample2(low) if self.stride == 1 else low)
+            l2h = self.conv_l2h(x.x_l)
         if self.conv_l2l is not None:
-            y_l = self.conv_l2l(x.low2 if pools and self.stride == 2 else x.x_l)
-        y_l = _add(y_l, addend[1])
+            l2l = self.conv_l2l(x.low2 if pools and self.stride == 2 else x.x_l)
         if self.conv_h2l is not None:
-            pooled = (x.high2 if self.stride == 1 else x.high4) if pools else x.x_h
-            y_l = _add(y_l, self.conv_h2l(pooled))
-        return _add(y_h, other), y_l
+            h2l = self.conv_h2l((x.high2 if self.stride == 1 else x.high4) if pools else x.x_h)
+        return h2h, l2h, l2l, h2l
 
 
 class ConvBN(nn.Layer):
@@ -210,7 +208,7 @@ class ConvBN(nn.Layer):
     def forward(self, x: Tensor | Pair | OctaveInput, shortcut: Pair | None = None) -> Pair:
         y_h, y_l = self.conv(x)
         y = self.bn_h(y_h) if self.bn_h else None, self.bn_l(y_l) if self.bn_l else None
-        return y if shortcut is None else (_add(y[0], shortcut[0]), _add(y[1], shortcut[1]))
+        return y if shortcut is None else (add(y[0], shortcut[0]), add(y[1], shortcut[1]))
 
 
 class ConvBNAct(ConvBN):
@@ -225,7 +223,8 @@ def relu(x: Pair) -> Pair:
     return tuple(None if branch is None else F.relu(branch) for branch in x)
 
 
-def _add(x: Tensor | None, y: Tensor | None) -> Tensor | None:
+def add(x: Tensor | None, y: Tensor | None) -> Tensor | None:
+    """The sum of what is there."""
     return y if x is None else x if y is None else x + y
 
 

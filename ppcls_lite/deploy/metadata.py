@@ -3,14 +3,11 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ppcls_lite.data.augment import normalize
 from ppcls_lite.errors import UserError
-
-KEY = "ppcls_lite"  # of the ONNX file's metadata
-SIDECAR = ".meta.json"  # added to the prefix of a Paddle model
 
 
 @dataclass(frozen=True)
@@ -31,20 +28,22 @@ class Metadata:
     classes: tuple[str, ...]
     weights: str
 
-    def prepare(self, images: np.ndarray) -> np.ndarray:
-        """Images uint8 [N, C, H, W] as the network takes them: float32, normalised."""
-        return normalize(images, np.array(self.mean), np.array(self.std))
+    def normalize(self, images: np.ndarray) -> np.ndarray:
+        """Images [N, C, H, W] of pixels in [0, 1] as the network takes them."""
+        mean, std = (np.array(values, np.float32).reshape(1, -1, 1, 1) for values in (self.mean, self.std))
+        return (images - mean) / std
 
     def class_name(self, index: int) -> str:
         """The name of a class, or its number."""
         return self.classes[index] if self.classes else str(index)
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, which JSON can hold."""
+        return asdict(self)
 
     @classmethod
     def from_json(cls, text: str, source: str | Path) -> "Metadata":
-        """Read what :meth:`to_json` wrote.
+        """Read :meth:`to_dict` as JSON.
 
         Raises:
             UserError: damaged, or another program's.

@@ -4,8 +4,9 @@ What is rewritten, and why (measured in docs/deploying.md):
 
 1. Batch norm that follows a convolution goes into its weights and bias: one operation less, exact but for rounding.
    In an octave convolution up to two convolutions are summed before it; both are scaled, the first takes the bias.
-2. A residual block's shortcut joins the sums of its last octave convolution where runtimes add in place (see
-   :meth:`~ppcls_lite.arch.octave.OctaveConv.forward`): without batch norm in between the order is free.
+2. A residual block's shortcut joins the sums of its last octave convolution: without batch norm in between the order
+   is free. ONNX Runtime adds to a convolution's output in place, and so one addition a block is left, that of the
+   upsampled branch to the shortcut.
 3. Dropout goes: it does nothing in inference.
 
 What is left alone, since it was measured to be no faster: one convolution over the concatenation of x_l and the pooled
@@ -21,7 +22,7 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
-from ppcls_lite.arch.octave import ConvBN, ConvBNAct, OctaveInput, Pair, relu
+from ppcls_lite.arch.octave import ConvBN, ConvBNAct, OctaveInput, Pair, add, relu, upsample2
 
 NORMS = (nn.BatchNorm2D, nn.BatchNorm)
 Pairing = tuple[nn.Conv2D, nn.Layer]  # a convolution, and the batch norm that takes its output
@@ -40,7 +41,12 @@ class FoldedConvBN(nn.Layer):
                 _fold([conv for conv in convs if conv is not None], norm)
 
     def forward(self, x: Tensor | Pair | OctaveInput, shortcut: Pair | None = None) -> Pair:
-        y = self.conv(x, shortcut or (None, None))
+        s_h, s_l = shortcut or (None, None)
+        h2h, l2h, l2l, h2l = self.conv.paths(x)
+        if l2h is not None and self.conv.stride == 1:
+            like = s_h if h2h is None else h2h
+            l2h = upsample2(l2h, like if like is None else like.shape[2:])
+        y = add(h2h, add(s_h, l2h)), add(h2l, add(l2l, s_l))
         return relu(y) if self.activates else y
 
 
@@ -49,17 +55,17 @@ def deploy_form(network: nn.Layer, images: Tensor) -> nn.Layer:
 
     Args:
         network: any network of ``ppcls_lite.arch``; it is left as it is.
-        images: [N, C, H, W], which it is run on once to see which layers follow each other.
+        images: [N, C, H, W], which it is run on to see which layers follow each other.
     """
     result = copy.deepcopy(network)
     result.eval()
-    _replace(result, lambda layer: isinstance(layer, ConvBN), FoldedConvBN)
+    replace_layers(result, lambda layer: isinstance(layer, ConvBN), FoldedConvBN)
     _fold_norms_after_convolutions(result, images)
-    _replace(result, lambda layer: isinstance(layer, nn.Dropout), lambda _: nn.Identity())
+    replace_layers(result, lambda layer: isinstance(layer, nn.Dropout), lambda _: nn.Identity())
     return result
 
 
-def _replace(network: nn.Layer, chosen: Callable[[nn.Layer], bool], make: Callable[[nn.Layer], nn.Layer]) -> None:
+def replace_layers(network: nn.Layer, chosen: Callable[[nn.Layer], bool], make: Callable[[nn.Layer], nn.Layer]) -> None:
     """Put ``make(layer)`` in the place of every chosen layer."""
     for parent in network.sublayers(include_self=True):
         for name, child in list(parent.named_children()):
@@ -93,7 +99,7 @@ def _fold_norms_after_convolutions(network: nn.Layer, images: Tensor) -> None:
     for conv, norm in pairs:
         _fold([conv], norm)
     folded = {id(norm) for _, norm in pairs}
-    _replace(network, lambda layer: id(layer) in folded, _activation)
+    replace_layers(network, lambda layer: id(layer) in folded, _activation)
 
 
 def _convolutions_before_norms(network: nn.Layer, images: Tensor) -> list[Pairing]:

@@ -26,10 +26,10 @@ class Loaders:
     test: ArrayLoader
 
 
-def build_network(config: Config) -> nn.Layer:
-    """The network of ``Arch``, resizing its input where ``DataLoader.image_size`` says so."""
+def build_network(config: Config, resizes: bool = True) -> nn.Layer:
+    """The network of ``Arch``; where it ``resizes``, it does so to ``DataLoader.image_size`` if that is set."""
     network = build_model(config.Arch["name"], **config.arch_options)
-    if config.DataLoader.image_size:
+    if resizes and config.DataLoader.image_size:
         resize_input(network, config.DataLoader.image_size)
     return network
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from tabulate import tabulate
 
 from ppcls_lite.measure.efficiency import INFERENCE, Efficiency, Speed
+from ppcls_lite.measure.tables import milliseconds, table
 
 COSTS = ("params", "macs", "memory_access", "activations")
 TITLES = {"params": "parameters", "macs": "multiply-adds", "memory_access": "memory access cost"}
@@ -38,18 +38,12 @@ def render(found: Sequence[Efficiency], facts: dict[str, str], form: str) -> str
     style = "pipe" if form == "markdown" else "simple"
     bullet = "- " if form == "markdown" else ""
     parts = ["\n".join(f"{bullet}{name}: {fact}" for name, fact in facts.items())]
-    parts += [_table([_cost_row(one) for one in found], 1, style)]
-    parts += [_table([_speed_row(one, speed, found[0]) for one in found for speed in one.speeds], 2, style)]
+    parts += [table([_cost_row(one) for one in found], 1, style)]
+    parts += [table([_speed_row(one, speed, found[0]) for one in found for speed in one.speeds], 2, style)]
     for one in found:
         if one.layer_times:
-            parts += [f"{one.subject.name}, layer by layer", _table(_layer_rows(one), 3, style)]
+            parts += [f"{one.subject.name}, layer by layer", table(_layer_rows(one), 3, style)]
     return "\n\n".join(parts)
-
-
-def _table(rows: list[dict[str, str]], texts: int, style: str) -> str:
-    """A table whose first ``texts`` columns are text, the others figures."""
-    sides = ["left"] * texts + ["right"] * (len(rows[0]) - texts)
-    return tabulate(rows, headers="keys", tablefmt=style, colalign=sides, disable_numparse=True)
 
 
 def _cost_row(one: Efficiency) -> dict[str, str]:
@@ -65,7 +59,7 @@ def _speed_row(one: Efficiency, speed: Speed, first: Efficiency) -> dict[str, st
         "network": one.subject.name,
         "mode": speed.mode,
         "batch": str(speed.batch_size),
-        "ms (fastest to slowest)": f"{_ms(speed.timing.median)} ({_ms(low)} to {_ms(high)})",
+        "ms (fastest to slowest)": f"{milliseconds(speed.timing.median)} ({milliseconds(low)} to {milliseconds(high)})",
         f"time / {first.subject.name}": f"{speed.ratio:.2f}",
         "images/s": f"{speed.images_per_sec:.3g}",
         "G multiply-adds/s": rate,
@@ -88,13 +82,8 @@ def _layer_rows(one: Efficiency) -> list[dict[str, str]]:
             "output": "x".join(map(str, cost.output_shape[1:])) if cost else "",
             **{TITLES.get(name, name): f"{getattr(cost, name):,}" if cost else "" for name in COSTS},
         }
-        rows.append({**row, "ms": _ms(time.seconds), "share": f"{time.seconds / total:.1%}"})
+        rows.append({**row, "ms": milliseconds(time.seconds), "share": f"{time.seconds / total:.1%}"})
     return rows
-
-
-def _ms(seconds: float) -> str:
-    milliseconds = 1000 * seconds
-    return f"{milliseconds:.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
 
 
 def _mib(size: int | None) -> str:

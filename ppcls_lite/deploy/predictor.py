@@ -1,0 +1,92 @@
+"""Classes of image files, by a network in any runtime."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.special import softmax
+
+from ppcls_lite.data.image_file import read_image
+from ppcls_lite.deploy.metadata import Metadata
+from ppcls_lite.deploy.runtimes import Runtime
+from ppcls_lite.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An image's most probable classes, the first one first: (number, name, probability)."""
+
+    image: Path
+    top: list[tuple[int, str, float]]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A network in a runtime, with what it needs to be fed and read."""
+
+    metadata: Metadata
+    run: Runtime
+
+    def predict(self, images: np.ndarray, most: int) -> list[list[tuple[int, str, float]]]:
+        """The most probable classes of images [N, C, H, W] of pixels in [0, 1]: (number, name, probability)."""
+        shares = softmax(self.run(self.metadata.normalize(images)).astype(np.float64), axis=1)
+        best = np.argsort(-shares, axis=1, kind="stable")[:, :most]
+        return [
+            [(int(i), self.metadata.class_name(i), float(row[i])) for i in order]
+            for row, order in zip(shares, best, strict=True)
+        ]
+
+    def predict_files(
+        self, files: Iterable[Path], batch_size: int, most: int
+    ) -> Iterator[Prediction | tuple[Path, str]]:
+        """Predictions of image files, resized and cut to the network's input, in batches.
+
+        Yields:
+            A prediction, or for a file that is no image the file and the reason; in the order of ``files``, but for
+            those that are no images, which come earlier.
+        """
+        names, images = [], []
+        for file in files:
+            try:
+                images.append(read_image(file, self.metadata.channels, self.metadata.image_size))
+            except UserError as error:
+                yield file, str(error)
+                continue
+            names.append(file)
+            if len(images) == batch_size:
+                yield from self._predict_batch(names, images, most)
+                names, images = [], []
+        if images:
+            yield from self._predict_batch(names, images, most)
+
+    def _predict_batch(self, names: list[Path], images: list[np.ndarray], most: int) -> Iterator[Prediction]:
+        found = self.predict(np.stack(images), most)
+        yield from (Prediction(name, top) for name, top in zip(names, found, strict=True))
+
+
+def list_images(paths: Iterable[str | Path]) -> list[Path]:
+    """The files that are named, and those in the folders that are, subfolders included, sorted; hidden ones aside.
+
+    Raises:
+        UserError: nothing there.
+    """
+    found = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = (file for file in path.rglob("*") if not _hidden(file.relative_to(path)))
+            found.extend(sorted(file for file in inside if file.is_file()))
+        elif path.exists():
+            found.append(path)
+        else:
+            raise UserError(f"there is no file or folder {path}; name images, or folders of them")
+    if not found:
+        raise UserError(f"there is no file in {', '.join(map(str, paths))}; name images, or folders of them")
+    return found
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)

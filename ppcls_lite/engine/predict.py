@@ -1,0 +1,64 @@
+"""``open_predictor``: whatever holds a trained network, ready to predict."""
+
+import logging
+from pathlib import Path
+
+from ppcls_lite import config as configs
+from ppcls_lite.deploy.exported import is_exported, prefix_of, read_metadata
+from ppcls_lite.deploy.predictor import Predictor
+from ppcls_lite.deploy.runtimes import ONNX, eager, open_runtime
+from ppcls_lite.device import select_device
+from ppcls_lite.engine.trained import describe_network, load_trained
+from ppcls_lite.errors import UserError
+from ppcls_lite.weights import find_weights
+
+logger = logging.getLogger(__name__)
+
+
+def open_predictor(
+    path: str | Path, config_file: str | None, backend: str | None, device: str, threads: int
+) -> Predictor:
+    """A predictor from an exported network, or from a run folder, a checkpoint folder or a weights file.
+
+    Args:
+        path: an .onnx file, a Paddle model's prefix or one of its files, or what ``weights.find_weights`` takes.
+        config_file: the configuration of weights; None for config.yaml of the run that they lie in.
+        backend: one of ``deploy.runtimes.BACKENDS``; None for the one that fits.
+        device: auto, gpu or cpu, for ``eager`` and ``paddle``; the other runtimes use the CPU.
+        threads: of the CPU.
+
+    Raises:
+        UserError: nothing that can be run there, or a backend or device that cannot run it.
+    """
+    path = Path(path)
+    kind = ("onnxruntime", "openvino") if path.suffix == ONNX else ("paddle",) if is_exported(path) else ("eager",)
+    backend = backend or kind[0]
+    if backend not in kind:
+        raise UserError(
+            f"--backend is {backend}, but {path} is for {' or '.join(kind)}; tools/export.py makes the others"
+        )
+    if config_file and backend != "eager":
+        raise UserError(f"-c belongs to weights, and {path} is an exported network with its own description")
+    if device == "gpu" and backend in ("onnxruntime", "openvino"):
+        raise UserError(f"--device is gpu, but {backend} runs on the CPU here; take a run folder or a paddle model")
+    select_device("cpu" if path.suffix == ONNX else device, "--device")
+    if backend == "eager":
+        return _from_weights(path, config_file)
+    place = path if path.suffix == ONNX else prefix_of(path)
+    metadata = read_metadata(place)
+    if metadata.weights == "random":
+        logger.warning("warning: %s was exported with random weights: its classes mean nothing", path)
+    return Predictor(metadata, open_runtime(place, backend, threads))
+
+
+def _from_weights(path: Path, config_file: str | None) -> Predictor:
+    weights = find_weights(path)
+    # A run's own folder, or that of one of its checkpoints.
+    folders = (weights.parent, weights.parent.parent.parent)
+    found = [folder / "config.yaml" for folder in folders if (folder / "config.yaml").is_file()]
+    if not config_file and not found:
+        raise UserError(f"{weights} lies in no run folder with a config.yaml; name its configuration with -c")
+    config = configs.load(config_file or found[0])
+    network = load_trained(config, weights, resizes=False)
+    logger.info("%s: %s", config.Global.name, weights)
+    return Predictor(describe_network(config, config.input_size, str(weights)), eager(network))

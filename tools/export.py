@@ -1,0 +1,90 @@
+"""Export a trained network for inference: batch norm folded, octave exchange as runtimes like it, metadata inside.
+
+python tools/export.py -c output/octresnet50/config.yaml --format onnx --output octresnet50.onnx
+python tools/export.py -c output/octresnet50/config.yaml --format paddle --output export/octresnet50
+python tools/export.py -c configs/octresnet50.yaml --format onnx --output speed.onnx --random-weights
+
+onnx writes the file that --output names, for ONNX Runtime and OpenVINO (pip install -r requirements-deploy.txt).
+paddle writes PREFIX.pdmodel, PREFIX.pdiparams and PREFIX.meta.json for Paddle Inference.
+What is written is compared with the network before it is kept. tools/predict.py runs it.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ppcls_lite import cli
+from ppcls_lite.arch.registry import check_input_size
+from ppcls_lite.errors import UserError
+from ppcls_lite.options import Positive, coerce
+
+
+def main() -> None:
+    args = parse()
+    config = cli.load_config(args)
+    size = config.input_size
+    if args.image_size is not None:
+        size = coerce(args.image_size, Positive, "--image-size")
+        check_input_size(config.Arch["name"], size, "--image-size")
+    batch = parse_batch(args.batch_size)
+    output = check_output(Path(args.output), args.format)
+    cli.import_paddle(quiet=True)
+    import paddle
+
+    from ppcls_lite.deploy.export import check_format, export, settle_statistics
+    from ppcls_lite.engine.parts import build_network
+    from ppcls_lite.engine.trained import choose_weights, describe_network, load_trained
+
+    paddle.set_device("cpu")
+    check_format(args.format)
+    if args.random_weights:
+        weights, network = "random", build_network(config, resizes=False)
+        metadata = describe_network(config, size, weights)
+        settle_statistics(network, size, metadata.channels)
+    else:
+        weights = choose_weights(config, args.config, args.override)
+        network = load_trained(config, weights, resizes=False)
+        metadata = describe_network(config, size, str(weights))
+    print(f"network     {config.Arch['name']}, {metadata.channels} x {size} x {size}, batch {batch or 'of any size'}")
+    print(f"weights     {weights}")
+    done = export(network, metadata, args.format, output, batch)
+    print(
+        f"compared    with the network on random images: largest difference {done.difference:.1e} of the largest output"
+    )
+    for file in done.files:
+        print(f"wrote       {file} ({file.stat().st_size / 2**20:.1f} MiB)")
+    print(f"predict     python tools/predict.py {output} IMAGE_OR_FOLDER...")
+
+
+def parse():
+    parser = cli.config_parser(__doc__)
+    parser.add_argument("--format", required=True, choices=("paddle", "onnx"), help="of what is written")
+    parser.add_argument("--output", required=True, metavar="PATH", help="file of onnx, prefix of paddle's files")
+    parser.add_argument("--image-size", type=int, metavar="N", help="side in pixels (default: the configuration's)")
+    parser.add_argument("--batch-size", default="dynamic", metavar="N", help="the only one it takes (default: dynamic)")
+    parser.add_argument("--random-weights", action="store_true", help="weights do not matter: only speed is wanted")
+    return parser.parse_args()
+
+
+def parse_batch(text: str) -> int | None:
+    if text == "dynamic":
+        return None
+    return coerce(int(text) if text.isdigit() else text, Positive, "--batch-size")
+
+
+def check_output(path: Path, form: str) -> Path:
+    """The place to write to, free of everything that will be written."""
+    if form == "onnx":
+        if path.suffix != ".onnx":
+            raise UserError(f"--output is {path}, expected a name that ends in .onnx with --format onnx")
+        return cli.new_file(path, "--output")
+    if path.name in ("", "..") or path.is_dir():
+        raise UserError(f"--output is {path}, expected a prefix of files such as {path / 'network'}")
+    for suffix in (".pdmodel", ".pdiparams", ".meta.json"):
+        cli.new_file(f"{path}{suffix}", "--output")
+    return path
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,94 @@
+"""Name the classes of images.
+
+python tools/predict.py output/octresnet50 cat.jpg dog.png
+python tools/predict.py octresnet50.onnx photos/ --batch-size 16 --json
+python tools/predict.py octresnet50.onnx cat.jpg --backend openvino
+python tools/predict.py export/octresnet50 cat.jpg
+python tools/predict.py weights.pdparams -c configs/octresnet50.yaml cat.jpg
+
+MODEL is an .onnx file or the prefix of a Paddle model, as tools/export.py writes them; or a run folder, a checkpoint
+folder or a weights file. An image is resized by its shorter side, and the middle of it is taken.
+What is no image is named and skipped.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ppcls_lite import cli
+from ppcls_lite.errors import UserError
+from ppcls_lite.options import Positive, coerce
+from ppcls_lite.resources import count_cores
+
+BACKENDS = ("eager", "paddle", "onnxruntime", "openvino")
+
+
+def main() -> None:
+    args = parse()
+    for name in ("batch_size", "top", "threads"):
+        coerce(getattr(args, name), Positive, f"--{name.replace('_', '-')}")
+    cli.log_to_stderr()
+    cli.import_paddle(threads=args.threads, quiet=True)
+    from tqdm import tqdm
+
+    from ppcls_lite.deploy.predictor import Prediction, list_images
+    from ppcls_lite.engine.predict import open_predictor
+
+    files = list_images(args.images)
+    predictor = open_predictor(args.model, args.config, args.backend, args.device, args.threads)
+    found, skipped = [], []
+    with tqdm(total=len(files), unit="image", disable=len(files) <= args.batch_size or None) as progress:
+        for one in predictor.predict_files(files, args.batch_size, args.top):
+            progress.update()
+            if isinstance(one, Prediction):
+                found.append(one)
+                if not args.json:
+                    progress.write(describe(one), file=sys.stdout)
+            else:
+                skipped.append(one)
+                progress.write(f"skipped {one[1]}", file=sys.stderr)
+    if not found:
+        raise UserError("none of the files is an image that can be read; name JPEG or PNG files")
+    if args.json:
+        print(json.dumps(as_tree(predictor.metadata, found, skipped), indent=2))
+
+
+def parse():
+    parser = cli.parser(__doc__)
+    parser.add_argument("model", metavar="MODEL", help="exported network, run folder, checkpoint folder or weights")
+    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER", help="JPEG, PNG; folders with all below them")
+    parser.add_argument("-c", "--config", metavar="CONFIG", help="of weights that do not lie in their run's folder")
+    parser.add_argument("--backend", choices=BACKENDS, help="the runtime (default: what MODEL is for)")
+    parser.add_argument("--device", choices=("auto", "gpu", "cpu"), default="auto", help="(default auto)")
+    parser.add_argument(
+        "--threads", type=int, default=count_cores(), metavar="N", help="of the CPU (default: its cores)"
+    )
+    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images at a time (default 16)")
+    parser.add_argument("--top", type=int, default=5, metavar="K", help="classes of an image (default 5)")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    return parser.parse_args()
+
+
+def describe(one) -> str:
+    return f"{one.image}  " + "  ".join(f"{name} {share:.1%}" for _, name, share in one.top)
+
+
+def as_tree(metadata, found, skipped) -> dict:
+    images = [
+        {
+            "image": str(one.image),
+            "top": [{"class": index, "name": name, "probability": share} for index, name, share in one.top],
+        }
+        for one in found
+    ]
+    return {
+        "model": metadata.to_dict(),
+        "images": images,
+        "skipped": [{"file": str(file), "reason": reason} for file, reason in skipped],
+    }
+
+
+if __name__ == "__main__":
+    cli.run(main)
