@@ -62,6 +62,8 @@ install() { "$venv/bin/python" -m pip install -qq --disable-pip-version-check "$
 
 requirements=(-r requirements-common.txt)
 [ -n "$dev" ] && requirements+=(-r requirements-dev.txt)
+# Paddle2ONNX needs Paddle 3.
+[ -n "$dev" ] && [[ "$version" != 2.* ]] && requirements+=(-r requirements-deploy.txt "openvino>=2024.0")
 pin="${version:+==$version}"
 
 if [ "$build" = cpu ]; then

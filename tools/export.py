@@ -32,7 +32,7 @@ def main() -> None:
     cli.import_paddle(quiet=True)
     import paddle
 
-    from ppcls_lite.deploy.export import check_format, export, settle_statistics
+    from ppcls_lite.deploy.export import check_format, export, settle
     from ppcls_lite.engine.parts import build_network
     from ppcls_lite.engine.trained import choose_weights, describe_network, load_trained
 
@@ -41,7 +41,7 @@ def main() -> None:
     if args.random_weights:
         weights, network = "random", build_network(config, resizes=False)
         metadata = describe_network(config, size, weights)
-        settle_statistics(network, size, metadata.channels)
+        settle(network, size, metadata.channels)
     else:
         weights = choose_weights(config, args.config, args.override)
         network = load_trained(config, weights, resizes=False)

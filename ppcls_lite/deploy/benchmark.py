@@ -9,7 +9,7 @@ from pathlib import Path
 import paddle
 
 from ppcls_lite.arch.registry import list_models
-from ppcls_lite.deploy.export import check_format, export, settle_statistics
+from ppcls_lite.deploy.export import check_format, export, settle
 from ppcls_lite.deploy.metadata import Metadata
 from ppcls_lite.deploy.profiles import OperatorTime, profile
 from ppcls_lite.deploy.runtimes import Runtime, eager, import_extra, open_runtime
@@ -112,7 +112,7 @@ def measure_deployed(
             paddle.seed(0)
             network = subject.build()
             costs[subject.name] = profile_layers(network, subject.image_size, subject.channels)
-            settle_statistics(network, subject.image_size, subject.channels)
+            settle(network, subject.image_size, subject.channels)
             for form in dict.fromkeys(forms.values()):
                 place = Path(folder) / (f"{i}.onnx" if form == "onnx" else str(i))
                 export(network, _metadata(subject, network), form, place, batch_size)

@@ -176,10 +176,12 @@ def _with_scales(
 ) -> onnx.NodeProto:
     """An upsampling to a size as one by constant scales.
 
-    To an odd side, one less than the double, it is by (2h - 1) / h: floor(i h / (2h - 1)) == i // 2.
+    To a side of 2h - 1 it is by (2h - 0.5) / h, where rounding cannot change a thing: the new side is floor(2h - 0.5),
+    and floor(i h / (2h - 0.5)) == i // 2.
     """
     before, after = shapes[node.input[0]][2:], shapes[node.output[0]][2:]
-    scales = np.array([1, 1, *(b / a for a, b in zip(before, after, strict=True))], np.float32)
+    scales = [2.0 if new == 2 * old else (new + 0.5) / old for old, new in zip(before, after, strict=True)]
+    scales = np.array([1, 1, *scales], np.float32)
     name = f"{node.name}.scales"
     constants[name] = scales
     result = helper.make_node("Resize", [node.input[0], "", name], node.output, node.name)

@@ -8,7 +8,7 @@ from paddle import Tensor, nn
 from paddle.static import InputSpec
 from paddle.tensor.math import _add_with_axis
 
-from ppcls_lite.deploy.rewrite import replace_layers
+from ppcls_lite.deploy.rewrite import FoldedConvBN, replace_layers
 
 
 def save_program(network: nn.Layer, spec: InputSpec, prefix: Path) -> None:
@@ -21,8 +21,12 @@ def save_inference_model(network: nn.Layer, spec: InputSpec, prefix: Path) -> No
     """Trace ``network`` into PREFIX.pdmodel and PREFIX.pdiparams, for Paddle Inference; ``network`` is changed.
 
     Under Paddle 3, too, it is Paddle 2's program: from its own one Paddle 3.3 cannot run an upsampling with oneDNN
-    ("ConvertPirAttribute2RuntimeAttribute not support").
+    ("ConvertPirAttribute2RuntimeAttribute not support"). To odd sides oneDNN's nearest upsampling rounds otherwise than
+    Paddle's own, and so it is to even ones.
     """
+    for layer in network.sublayers():
+        if isinstance(layer, FoldedConvBN):
+            layer.crops = True
     replace_layers(network, lambda layer: isinstance(layer, nn.Conv2D) and layer.bias is not None, ChannelBias)
     guard = getattr(getattr(paddle, "pir_utils", None), "OldIrGuard", contextlib.nullcontext)  # not in Paddle 2.6
     with guard():

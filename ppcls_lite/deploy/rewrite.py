@@ -29,7 +29,12 @@ Pairing = tuple[nn.Conv2D, nn.Layer]  # a convolution, and the batch norm that t
 
 
 class FoldedConvBN(nn.Layer):
-    """:class:`ConvBN` or :class:`ConvBNAct` with its batch norm in the convolutions; takes its input as they do."""
+    """:class:`ConvBN` or :class:`ConvBNAct` with its batch norm in the convolutions; takes its input as they do.
+
+    ``crops`` says how the low branch gets an odd side: upsampled to an even one and cut, else upsampled to it.
+    """
+
+    crops = False
 
     def __init__(self, source: ConvBN):
         super().__init__()
@@ -44,10 +49,17 @@ class FoldedConvBN(nn.Layer):
         s_h, s_l = shortcut or (None, None)
         h2h, l2h, l2l, h2l = self.conv.paths(x)
         if l2h is not None and self.conv.stride == 1:
-            like = s_h if h2h is None else h2h
-            l2h = upsample2(l2h, like if like is None else like.shape[2:])
+            l2h = self._upsample(l2h, s_h if h2h is None else h2h)
         y = add(h2h, add(s_h, l2h)), add(h2l, add(l2l, s_l))
         return relu(y) if self.activates else y
+
+    def _upsample(self, low: Tensor, like: Tensor | None) -> Tensor:
+        if like is None:
+            return upsample2(low)
+        height, width = like.shape[2:]
+        if self.crops and (height % 2 or width % 2):
+            return upsample2(low)[:, :, :height, :width]
+        return upsample2(low, [height, width])
 
 
 def deploy_form(network: nn.Layer, images: Tensor) -> nn.Layer:

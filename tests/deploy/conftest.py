@@ -1,0 +1,27 @@
+"""Networks with weights and statistics as training leaves them, and what describes them."""
+
+import paddle
+import pytest
+
+from ppcls_lite.arch import build_model, model_options
+from ppcls_lite.arch.registry import fixed_input_size
+from ppcls_lite.deploy.export import settle
+from ppcls_lite.deploy.metadata import Metadata
+
+
+@pytest.fixture
+def settled():
+    """``settled(name, image_size, **options)``: a network with random weights, real statistics, and its metadata."""
+
+    def make(name, image_size=32, **options):
+        paddle.seed(0)
+        network = build_model(name, **options)
+        known = model_options(name)
+        size = fixed_input_size(name) or image_size
+        channels = options.get("in_channels", known["in_channels"].default if "in_channels" in known else 3)
+        settle(network, size, channels)
+        classes = options.get("num_classes", known["num_classes"].default)
+        zeros, ones = (0.0,) * channels, (1.0,) * channels
+        return network, Metadata(name, name, classes, size, channels, zeros, ones, (), "random")
+
+    return make

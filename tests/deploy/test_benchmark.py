@@ -1,0 +1,53 @@
+"""The benchmark of deployed networks compares each with the plain network that it replaces."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from ppcls_lite.arch import list_models
+from ppcls_lite.deploy.benchmark import measure_deployed, plain_twin, with_alphas
+from ppcls_lite.deploy.benchmark_report import draw, render
+from ppcls_lite.errors import UserError
+from ppcls_lite.measure.subject import parse_subjects
+
+
+def test_every_octave_network_has_a_plain_twin():
+    octave = [name for name in list_models() if name.startswith("oct_")]
+    assert {plain_twin(name) for name in octave} <= set(list_models()) and plain_twin("oct_mobilenet") == "mobilenet_v1"
+    assert plain_twin("resnet50") is None
+
+
+def test_an_alpha_sweep_starts_at_the_plain_network():
+    subjects = with_alphas(parse_subjects(["oct_mobilenet:scale=0.5,exchange=h2l"]), [0, 0.25])
+    assert [(one.model, one.options) for one in subjects] == [
+        ("mobilenet_v1", {"scale": 0.5}),
+        ("oct_mobilenet", {"scale": 0.5, "exchange": "h2l", "alpha": 0.25}),
+    ]
+    for text in ("resnet20", "oct_resnet20:alpha=0.25"):
+        with pytest.raises(UserError, match=f"not for {text}"):
+            with_alphas(parse_subjects([text]), [0.5])
+
+
+def test_times_costs_and_profiles_stand_beside_those_of_the_twin(tmp_path):
+    subjects = parse_subjects(["lenet", "oct_resnet20", "resnet20"])
+    found = measure_deployed(subjects, ["paddle", "eager"], 2, threads=1, rounds=2, profiles=True)
+    assert [(one.subject.name, one.backend, one.twin) for one in found[:4]] == [
+        ("lenet", "paddle", "lenet"),
+        ("oct_resnet20", "paddle", "resnet20"),
+        ("resnet20", "paddle", "resnet20"),
+        ("lenet", "eager", "lenet"),
+    ]
+    octave, plain = found[1:3]
+    assert plain.faster == plain.fewer == 1 and octave.fewer == plain.macs / octave.macs > 1.5
+    calls = {operator.operator: operator.calls for operator in octave.operators}
+    assert sum(number for name, number in calls.items() if "conv2d" in name) == 62
+    assert all(operator.seconds > 0 for operator in octave.operators) and not found[4].operators
+    facts = {"device": "cpu", "batch": "2"}
+    tree = json.loads(render(found, facts, "json"))
+    rows = list(csv.DictReader(io.StringIO(render(found, facts, "csv"))))
+    assert len(tree["networks"]) == len(rows) == 6 and float(rows[1]["seconds"]) == octave.timing.median
+    assert tree["networks"][1]["operators"] and "oct_resnet20 in paddle, by operator" in render(found, facts, "table")
+    draw(found, facts, tmp_path / "new" / "alphas.png")
+    assert (tmp_path / "new" / "alphas.png").read_bytes().startswith(b"\x89PNG")
