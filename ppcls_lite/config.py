@@ -38,7 +38,9 @@ class Global:
     output_dir: str = option("", "the run's own folder; by default output/NAME")
     eval_interval: Positive = option(1, "score every so many epochs; the last epoch always is")
     save_interval: Positive = option(1, "checkpoint every so many epochs; the last epoch always is")
-    pretrained_model: str | None = option(None, "weights to start from or to score: a run folder or a .pdparams file")
+    pretrained_model: str | None = option(
+        None, "weights to start from or to score: a run folder, a .pdparams or .safetensors file"
+    )
     checkpoints: str | None = option(None, "resume from this run folder or checkpoint folder")
     resume: Literal["auto"] | None = option(None, "auto continues what is in output_dir, or starts where nothing is")
     use_visualdl: bool = option(True, "write VisualDL records to output_dir/vdl")

@@ -8,7 +8,7 @@ import pytest
 
 from ppcls_lite.arch import build_model
 from ppcls_lite.errors import UserError
-from ppcls_lite.weights import find_weights, load_pretrained, read_weights
+from ppcls_lite.weights import find_weights, load_pretrained, read_weights, write_weights
 
 
 @pytest.fixture
@@ -79,3 +79,35 @@ def test_an_article_checkpoint_loads_with_bias(tmp_path):
     (tmp_path / "article.pdparams").write_bytes(pickle.dumps(state, protocol=2))
     load_pretrained(network, tmp_path / "article")
     assert float(network.fc.bias[0]) == len(state) - 1
+
+
+def test_safetensors_are_read_like_paddle_s_own_files(saved, tmp_path):
+    run, weights = saved
+    write_weights(weights, run / "other.safetensors")
+    assert find_weights(run / "other") == run / "other.safetensors"
+    write_weights(weights, run / "other.pdparams")
+    assert find_weights(run / "other") == run / "other.pdparams"
+    for name in ("other.safetensors", "other.pdparams"):
+        network = build_model("resnet20", num_classes=10, pretrained=str(run / name))
+        for key, value in network.state_dict().items():
+            np.testing.assert_array_equal(value.numpy(), weights[key])
+
+
+def test_half_precision_becomes_the_network_s_and_whole_numbers_are_refused(saved, tmp_path):
+    _, weights = saved
+    write_weights({name: array.astype("float16") for name, array in weights.items()}, tmp_path / "half.safetensors")
+    network = build_model("resnet20", num_classes=10, pretrained=str(tmp_path / "half"))
+    np.testing.assert_array_equal(network.fc.weight.numpy(), weights["fc.weight"].astype("float16").astype("float32"))
+    write_weights({name: array.astype("int32") for name, array in weights.items()}, tmp_path / "whole.safetensors")
+    with pytest.raises(UserError, match=r"of another shape or type \(conv1.weight int32"):
+        load_pretrained(network, tmp_path / "whole")
+
+
+def test_damaged_safetensors_are_refused_in_a_sentence(saved, tmp_path):
+    _, weights = saved
+    write_weights(weights, tmp_path / "x.safetensors")
+    whole = (tmp_path / "x.safetensors").read_bytes()
+    for damaged in (b"", whole[:20], whole[:-8], b"\xff" * 8 + whole[8:]):
+        (tmp_path / "x.safetensors").write_bytes(damaged)
+        with pytest.raises(UserError, match=r"x\.safetensors is damaged"):
+            read_weights(tmp_path / "x")

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from ppcls_lite.ablation.protocol import Protocol
-from ppcls_lite.engine.run_dir import write_text
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import write_text
 from ppcls_lite.options import Positive, coerce
 
 FILE = "ablation.yaml"

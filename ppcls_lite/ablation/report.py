@@ -13,7 +13,8 @@ from ppcls_lite.ablation.plot import draw_plot
 from ppcls_lite.ablation.record import Record, read_record
 from ppcls_lite.ablation.runs import run_folder
 from ppcls_lite.ablation.statistics import Difference, Mean, paired_difference, summarize
-from ppcls_lite.engine.run_dir import RunDir, replacing, write_text
+from ppcls_lite.engine.run_dir import RunDir
+from ppcls_lite.files import replacing, write_text
 from ppcls_lite.text import count
 
 RUN_COLUMNS = ("arm", "seed", "test_top1", "test_loss", "epochs", "params", "macs", "images_per_sec", "wall_s")

@@ -111,7 +111,8 @@ def register_model(factory: Callable) -> Callable:
         option_types.coerce(pretrained, option_types.Pretrained, "pretrained")
         if pretrained is True:
             raise UserError(
-                f"no weights are published for {name}; pass pretrained=PATH, a .pdparams file or run folder"
+                f"no weights are published for {name}; pass pretrained=PATH, a run folder, "
+                "a .pdparams or a .safetensors file"
             )
         network = factory(**check_options(name, options))
         if pretrained:

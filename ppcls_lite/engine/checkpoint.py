@@ -8,8 +8,9 @@ from pathlib import Path
 
 import paddle
 
-from ppcls_lite.engine.run_dir import Progress, RunDir, replacing, write_progress
+from ppcls_lite.engine.run_dir import Progress, RunDir, write_progress
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import replacing
 from ppcls_lite.weights import load_pretrained, read_state
 
 

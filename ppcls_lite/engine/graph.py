@@ -11,8 +11,8 @@ from visualdl import LogWriter
 from ppcls_lite.config import Config
 from ppcls_lite.data import DATASETS
 from ppcls_lite.engine import parts
-from ppcls_lite.engine.run_dir import replacing
 from ppcls_lite.errors import TrainingError
+from ppcls_lite.files import replacing
 
 GRAPH = "vdlgraph.model.log"
 

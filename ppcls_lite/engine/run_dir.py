@@ -1,9 +1,7 @@
 """The run directory: where a run's files lie, and how they are written so that each is complete or absent."""
 
-import contextlib
 import csv
 import json
-import os
 import re
 import shutil
 from dataclasses import asdict, dataclass, field
@@ -14,10 +12,10 @@ import yaml
 
 from ppcls_lite.engine.lock import FolderLock
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import TEMPORARY, replacing, write_text
 
 MOST_RECENT = 2  # checkpoints kept, the best aside
 _EPOCH = re.compile(r"epoch_(\d{4,})")
-TEMPORARY = ".tmp"  # ending of names that are being written
 
 COLUMNS = [
     "epoch",
@@ -155,41 +153,3 @@ def write_progress(folder: Path, progress: Progress) -> None:
     """Write state.json into a checkpoint folder."""
     stored = {key: value for key, value in asdict(progress).items() if key != "row"}
     write_text(folder / "state.json", json.dumps(stored, indent=1) + "\n")
-
-
-@contextlib.contextmanager
-def replacing(path: Path):
-    """Give a name to write to beside ``path``; it takes the place of ``path`` when the block ends well."""
-    temporary = path.with_name(f".{path.name}{TEMPORARY}")
-    _remove(temporary)  # of a process that was killed
-    try:
-        yield temporary
-        sync(temporary)
-        os.replace(temporary, path)
-        sync(path.parent)
-    finally:
-        with contextlib.suppress(OSError):
-            _remove(temporary)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text)
-
-
-def sync(path: Path) -> None:
-    """Have the disk take a file, or a folder's files and its entries."""
-    for member in (*path.iterdir(), path) if path.is_dir() else (path,):
-        descriptor = os.open(member, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

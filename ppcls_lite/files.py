@@ -1,0 +1,46 @@
+"""Files that are written whole or not at all."""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+TEMPORARY = ".tmp"  # ending of names that are being written
+
+
+@contextlib.contextmanager
+def replacing(path: Path):
+    """Give a name to write to beside ``path``; it takes the place of ``path`` when the block ends well."""
+    temporary = path.with_name(f".{path.name}{TEMPORARY}")
+    _remove(temporary)  # of a process that was killed
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+        sync(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+def sync(path: Path) -> None:
+    """Have the disk take a file, or a folder's files and its entries."""
+    for member in (*path.iterdir(), path) if path.is_dir() else (path,):
+        descriptor = os.open(member, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
