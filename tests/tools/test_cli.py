@@ -6,35 +6,11 @@ import pickle
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from visualdl import LogReader
 
-ROOT = Path(__file__).resolve().parents[2]
-QUICK = "configs/quick/octmobilenet.yaml"
-SMALL = ["DataLoader.train_subset=64", "DataLoader.batch_size=16", "Global.epochs=2", "Arch.scale=0.125"]
-
-
-def call(*arguments, cwd=ROOT, **environment):
-    """Run ``python ARGUMENTS`` in the repository."""
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A run folder made by tools/train.py, and what the tool printed."""
-    folder = tmp_path_factory.mktemp("tools") / "run"
-    done = call("tools/train.py", "-c", QUICK, "-o", f"Global.output_dir={folder}", *SMALL)
-    assert done.returncode == 0, done.stderr
-    return folder, done
+from tests.tools.helpers import QUICK, ROOT, SMALL, call
 
 
 def test_train_prints_epochs_outcome_and_the_dashboard_s_command(trained):
@@ -113,7 +89,21 @@ def test_pictures_of_a_run_are_files_and_on_the_dashboard(trained, tmp_path):
     assert done.returncode == 2 and f"{tmp_path}/vdl/filters_quick_octmobilenet exists" in done.stderr
 
 
-@pytest.mark.parametrize("tool", ["train", "eval", "summary", "benchmark", "visualize", "report", "ablation"])
+TOOLS = [
+    "ablation",
+    "benchmark",
+    "convert_weights",
+    "eval",
+    "export",
+    "predict",
+    "report",
+    "summary",
+    "train",
+    "visualize",
+]
+
+
+@pytest.mark.parametrize("tool", TOOLS)
 def test_help_shows_examples_and_does_not_import_paddle(tool):
     code = (
         "import runpy, sys; sys.argv = ['x', '--help']\n"
@@ -123,6 +113,10 @@ def test_help_shows_examples_and_does_not_import_paddle(tool):
     done = call("-c", code)
     example = "bash scripts/run_ablation.sh" if tool == "ablation" else f"python tools/{tool}.py"
     assert example in done.stdout and done.stdout.splitlines()[-1] == "False"
+
+
+def test_every_tool_is_among_them():
+    assert sorted(path.stem for path in (ROOT / "tools").glob("*.py")) == TOOLS
 
 
 def overrides(*settings):
