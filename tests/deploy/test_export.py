@@ -8,14 +8,13 @@ import paddle
 import pytest
 
 from ppcls_lite.deploy import export as exporting
-from ppcls_lite.deploy.export import FORMATS, check_format, export
+from ppcls_lite.deploy.export import check_format, export
 from ppcls_lite.deploy.exported import paddle_files, prefix_of, read_metadata
 from ppcls_lite.deploy.rewrite import deploy_form
 from ppcls_lite.deploy.runtimes import eager, open_runtime
 from ppcls_lite.errors import TrainingError, UserError
+from tests.deploy.formats import FORMATS, ONNX
 
-PADDLE_2 = paddle.__version__.startswith("2.")
-HERE = FORMATS[:1] if PADDLE_2 else FORMATS
 BACKENDS = {"paddle": ("paddle",), "onnx": ("onnxruntime", "openvino")}
 SMALL = {
     "densenet_cifar": {"depth": 22},
@@ -32,7 +31,7 @@ def place(folder, form):
     return folder / ("network.onnx" if form == "onnx" else "network")
 
 
-@pytest.mark.parametrize("form", HERE)
+@pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("name", SMALL)
 def test_exported_networks_compute_what_the_network_does_at_any_batch_size(name, form, settled, tmp_path, rng):
     network, metadata = settled(name, 35 if name.startswith("oct") else 32, **SMALL[name])
@@ -47,7 +46,7 @@ def test_exported_networks_compute_what_the_network_does_at_any_batch_size(name,
     assert read_metadata(place(tmp_path / "new", form)) == metadata
 
 
-@pytest.mark.parametrize("form", HERE)
+@pytest.mark.parametrize("form", FORMATS)
 def test_what_differs_from_the_network_is_not_kept(form, settled, tmp_path, monkeypatch):
     network, metadata = settled("resnet20")
 
@@ -64,8 +63,8 @@ def test_what_differs_from_the_network_is_not_kept(form, settled, tmp_path, monk
 
 def test_a_batch_size_can_be_fixed(settled, tmp_path, rng):
     network, metadata = settled("resnet20")
-    export(network, metadata, HERE[-1], place(tmp_path, HERE[-1]), batch_size=2)
-    run = open_runtime(place(tmp_path, HERE[-1]), BACKENDS[HERE[-1]][0], threads=1)
+    export(network, metadata, FORMATS[-1], place(tmp_path, FORMATS[-1]), batch_size=2)
+    run = open_runtime(place(tmp_path, FORMATS[-1]), BACKENDS[FORMATS[-1]][0], threads=1)
     assert run(rng.standard_normal((2, 3, 32, 32), "float32")).shape == (2, 10)
 
 
@@ -90,7 +89,7 @@ def test_damaged_paddle_files_are_refused_before_paddle_sees_them(settled, tmp_p
         read_metadata(prefix)
 
 
-@pytest.mark.parametrize("form", HERE[1:])
+@pytest.mark.parametrize("form", ONNX)
 def test_foreign_and_damaged_onnx_files_are_refused(form, settled, tmp_path):
     import onnx
 
@@ -129,7 +128,7 @@ def test_onnx_needs_paddle_3_and_its_packages(monkeypatch):
     check_format("paddle")
 
 
-@pytest.mark.parametrize("form", HERE[1:])
+@pytest.mark.parametrize("form", ONNX)
 @pytest.mark.parametrize("size", [32, 35])
 def test_onnx_graphs_are_in_the_form_that_runtimes_optimise(form, size, settled, tmp_path):
     import onnx

@@ -2,15 +2,12 @@
 
 import json
 
-import paddle
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from tests.deploy.formats import FORMATS, ONNX
 from tests.tools.helpers import QUICK, call
-
-PADDLE_2 = paddle.__version__.startswith("2.")
-FORMATS = ["paddle"] if PADDLE_2 else ["paddle", "onnx"]
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +112,7 @@ def export(*arguments, form="paddle", output="/tmp/x"):
     ],
 )
 def test_mistakes_end_with_status_2_and_one_sentence(arguments, message):
-    if PADDLE_2 and "nowhere.onnx" in arguments:
+    if not ONNX and "nowhere.onnx" in arguments:
         message = "this needs onnx"
     done = call(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr
@@ -130,7 +127,7 @@ def test_damaged_exports_end_with_one_sentence(exported, pictures, tmp_path):
         (tmp_path / f"net{suffix}").write_bytes(data if suffix != ".pdmodel" else data[: len(data) // 2])
     done = call("tools/predict.py", tmp_path / "net", pictures)
     assert done.returncode == 2 and "net.pdmodel is not the file that net.meta.json describes" in done.stderr
-    for form in FORMATS[1:]:
+    for form in ONNX:
         (tmp_path / "net.onnx").write_bytes(places[form].read_bytes()[:5000])
         done = call("tools/predict.py", tmp_path / "net.onnx", pictures)
         assert done.returncode == 2 and "net.onnx is no ONNX file that can be read" in done.stderr
