@@ -1,18 +1,22 @@
 """Speed of networks in the runtimes that they are deployed with, side by side."""
 
+import functools
+import itertools
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import paddle
+from paddle import nn
 
 from ppcls_lite.arch.registry import list_models
 from ppcls_lite.deploy.export import check_format, export, settle
 from ppcls_lite.deploy.metadata import Metadata
 from ppcls_lite.deploy.profiles import OperatorTime, profile
-from ppcls_lite.deploy.runtimes import Runtime, eager, import_extra, open_runtime
+from ppcls_lite.deploy.runtimes import eager, import_extra, open_runtime
 from ppcls_lite.errors import UserError
 from ppcls_lite.measure.complexity import profile_layers
 from ppcls_lite.measure.steps import random_images
@@ -104,60 +108,54 @@ def measure_deployed(
         check_format(form)
         if backend != "paddle":
             import_extra(backend)
-    costs, calls = {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        places: dict[tuple[str, str], Path] = {}
+        built = []
         for i, subject in enumerate(subjects):
             logger.info("exporting %s (%d of %d)", subject.name, i + 1, len(subjects))
-            paddle.seed(0)
-            network = subject.build()
-            costs[subject.name] = profile_layers(network, subject.image_size, subject.channels)
-            settle(network, subject.image_size, subject.channels)
-            for form in dict.fromkeys(forms.values()):
-                place = Path(folder) / (f"{i}.onnx" if form == "onnx" else str(i))
-                export(network, _metadata(subject, network), form, place, batch_size)
-                places[subject.name, form] = place
-            images = random_images(subject, batch_size).numpy()
+            built.append(_build(subject, dict.fromkeys(forms.values()), Path(folder) / str(i), batch_size))
+        calls = {}
+        for one in built:
             for backend in backends:
-                place = places.get((subject.name, forms.get(backend, "")))
-                runtime = eager(network) if place is None else open_runtime(place, backend, threads)
-                calls[subject.name, backend] = _call(runtime, images)
+                place = one.files.get(forms.get(backend))
+                runtime = eager(one.network) if place is None else open_runtime(place, backend, threads)
+                calls[one.subject.name, backend] = functools.partial(runtime, one.images)
         timings = time_in_turns(calls, rounds)
-        operators = {}
-        if profiles:
-            for subject in subjects:
-                images = random_images(subject, batch_size).numpy()
-                for backend, form in forms.items():
-                    logger.info("profiling %s in %s", subject.name, backend)
-                    place = places[subject.name, form]
-                    operators[subject.name, backend] = profile(place, backend, images, threads, rounds)
-
-    macs = {name: sum(layer.macs for layer in layers) for name, layers in costs.items()}
-    params = {name: sum(layer.params for layer in layers) for name, layers in costs.items()}
-    found = []
-    for backend in backends:
-        for subject in subjects:
-            name, twin = subject.name, _find_twin(subject, subjects).name
-            timing = timings[name, backend]
-            found.append(
-                Deployed(
-                    subject,
-                    backend,
-                    batch_size,
-                    macs[name],
-                    params[name],
-                    timing,
-                    twin,
-                    faster=median_ratio(timings[twin, backend], timing),
-                    fewer=macs[twin] / macs[name],
-                    operators=operators.get((name, backend), []),
-                )
-            )
+        found = []
+        for backend, one in itertools.product(backends, built):
+            operators = []
+            if profiles and backend in forms:
+                logger.info("profiling %s in %s", one.subject.name, backend)
+                operators = profile(one.files[forms[backend]], backend, one.images, threads, rounds)
+            timing, twin = timings[one.subject.name, backend], _find_twin(one, built)
+            faster = median_ratio(timings[twin.subject.name, backend], timing)
+            fewer = twin.macs / one.macs
+            costs = (one.macs, one.params, timing, twin.subject.name, faster, fewer, operators)
+            found.append(Deployed(one.subject, backend, batch_size, *costs))
     return found
 
 
-def _call(runtime: Runtime, images):
-    return lambda: runtime(images)
+@dataclass(frozen=True)
+class _Built:
+    """A network, its exported files by format, its input and its costs for an image."""
+
+    subject: Subject
+    network: nn.Layer
+    files: dict[str, Path]
+    images: np.ndarray
+    macs: int
+    params: int
+
+
+def _build(subject: Subject, forms: Iterable[str], place: Path, batch_size: int) -> _Built:
+    paddle.seed(0)
+    network = subject.build()
+    layers = profile_layers(network, subject.image_size, subject.channels)
+    settle(network, subject.image_size, subject.channels)
+    files = {form: place.with_suffix(".onnx") if form == "onnx" else place for form in forms}
+    for form, file in files.items():
+        export(network, _metadata(subject, network), form, file, batch_size)
+    macs, params = sum(layer.macs for layer in layers), sum(layer.params for layer in layers)
+    return _Built(subject, network, files, random_images(subject, batch_size).numpy(), macs, params)
 
 
 def _metadata(subject: Subject, network) -> Metadata:
@@ -169,11 +167,11 @@ def _metadata(subject: Subject, network) -> Metadata:
     )
 
 
-def _find_twin(subject: Subject, subjects: Sequence[Subject]) -> Subject:
+def _find_twin(one: _Built, built: Sequence[_Built]) -> _Built:
     """What a network is compared with: the plain one that it replaces, itself where it is that, else the first one."""
-    for one in subjects:
-        if plain_twin(one.model) == subject.model:
-            return subject
-        if one.model == plain_twin(subject.model) and one.image_size == subject.image_size:
+    for other in built:
+        if plain_twin(other.subject.model) == one.subject.model:
             return one
-    return subjects[0]
+        if other.subject.model == plain_twin(one.subject.model) and other.images.shape == one.images.shape:
+            return other
+    return built[0]
