@@ -1,11 +1,16 @@
 """Paddle comes in by the project's own door: threads, warnings, and zlib before paddle 2.6."""
 
+import os
+
 import numpy as np
 import pytest
 
 from ppcls_lite import cli
+from ppcls_lite.resources import count_cores
 
-cli.import_paddle()
+# Under pytest-xdist the cores are shared.
+processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+cli.import_paddle(threads=max(1, count_cores() // processes) if processes > 1 else None)
 
 
 @pytest.fixture

@@ -43,7 +43,10 @@ def main() -> None:
         metadata = describe_network(config, size, weights)
         settle(network, size, metadata.channels)
     else:
-        weights = choose_weights(config, args.config, args.override)
+        try:
+            weights = choose_weights(config, args.config, args.override)
+        except UserError as error:
+            raise UserError(f"{error}; where only speed is wanted, with --random-weights") from None
         network = load_trained(config, weights, resizes=False)
         metadata = describe_network(config, size, str(weights))
     print(f"network     {config.Arch['name']}, {metadata.channels} x {size} x {size}, batch {batch or 'of any size'}")
