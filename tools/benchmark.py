@@ -98,9 +98,10 @@ def parse():
 
 
 def check_plot(path: str) -> Path:
-    if Path(path).suffix != ".png":
-        raise UserError(f"--plot is {path}, expected a name that ends in .png")
-    return cli.new_file(path, "--plot")
+    plot = cli.new_file(path, "--plot")
+    if plot.suffix != ".png":
+        raise UserError(f"--plot is {plot}, expected a name that ends in .png")
+    return plot
 
 
 def benchmark_efficiency(args) -> None:

@@ -95,7 +95,7 @@ def export(*arguments, form="paddle", output="/tmp/x"):
         (export("--image-size", "16"), "--image-size is 16, expected 32 to 4096"),
         (export("--batch-size", "many"), "--batch-size is 'many', expected a whole number at least 1"),
         (export("--batch-size", "0"), "--batch-size is 0, expected"),
-        (export(output="README.md/x"), "--output: README.md cannot be written to"),
+        (export(output="README.md/x"), "README.md cannot be written to; name another place"),
         (["tools/predict.py", "README.md", "docs/dashboard.png"], "lies in no run folder"),
         (["tools/predict.py", "nowhere.onnx", "docs/dashboard.png"], "nowhere.onnx cannot be read"),
         (["tools/predict.py", "output/nowhere", "docs/dashboard.png"], "there are no weights at output/nowhere"),
