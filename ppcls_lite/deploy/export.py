@@ -3,7 +3,7 @@
 import logging
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +82,7 @@ def export(network: nn.Layer, metadata: Metadata, form: str, output: Path, batch
         TrainingError: the file does not compute what the network does, or the converter failed; nothing is kept.
     """
     network.eval()
+    metadata = replace(metadata, batch_size=batch_size)
     shape = (metadata.channels, metadata.image_size)
     deploy = deploy_form(network, paddle.to_tensor(_images(1, shape[1], shape[0], seed=2)))
     spec = paddle.static.InputSpec([batch_size or -1, shape[0], shape[1], shape[1]], "float32", "images")

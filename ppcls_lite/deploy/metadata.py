@@ -15,7 +15,8 @@ class Metadata:
     """Input and output of a network.
 
     ``image_size`` is the side in pixels, ``mean`` and ``std`` are per channel, of pixels in [0, 1]; ``classes`` are
-    names in the order of the outputs, or nothing where they are not known. ``weights`` tells where they came from.
+    names in the order of the outputs, or nothing where they are not known. ``weights`` tells where they came from,
+    ``batch_size`` is the only one that the network takes, None for any.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Metadata:
     std: tuple[float, ...]
     classes: tuple[str, ...]
     weights: str
+    batch_size: int | None = None
 
     def normalize(self, images: np.ndarray) -> np.ndarray:
         """Images [N, C, H, W] of pixels in [0, 1] as the network takes them."""

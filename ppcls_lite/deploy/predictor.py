@@ -33,12 +33,21 @@ class Predictor:
 
     def predict(self, images: np.ndarray, most: int) -> list[list[tuple[int, str, float]]]:
         """The most probable classes of images [N, C, H, W] of pixels in [0, 1]: (number, name, probability)."""
-        shares = softmax(self.run(self.metadata.normalize(images)).astype(np.float64), axis=1)
+        shares = softmax(self._logits(self.metadata.normalize(images)).astype(np.float64), axis=1)
         best = np.argsort(-shares, axis=1, kind="stable")[:, :most]
         return [
             [(int(i), self.metadata.class_name(i), float(row[i])) for i in order]
             for row, order in zip(shares, best, strict=True)
         ]
+
+    def _logits(self, images: np.ndarray) -> np.ndarray:
+        """The network's output; a network of one batch size gets batches of it, the last one filled up with zeros."""
+        size = self.metadata.batch_size
+        if size is None:
+            return self.run(images)
+        filled = np.concatenate([images, np.zeros((-len(images) % size, *images.shape[1:]), images.dtype)])
+        parts = [self.run(filled[i : i + size]) for i in range(0, len(filled), size)]
+        return np.concatenate(parts)[: len(images)]
 
     def predict_files(
         self, files: Iterable[Path], batch_size: int, most: int

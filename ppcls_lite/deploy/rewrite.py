@@ -1,6 +1,6 @@
 """The deploy form of a network: the same function of its input, in fewer and larger operations.
 
-What is rewritten, and why (measured in docs/deploying.md):
+What is rewritten, and why (measured in docs/results.md):
 
 1. Batch norm that follows a convolution goes into its weights and bias: one operation less, exact but for rounding.
    In an octave convolution up to two convolutions are summed before it; both are scaled, the first takes the bias.

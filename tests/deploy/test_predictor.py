@@ -1,5 +1,7 @@
 """Predicting image files: every image in its place, whatever the batches; what is no image is named."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -42,6 +44,19 @@ def test_every_image_gets_its_own_classes_whatever_the_batches(batch_size, pictu
     assert all(len(one.top) == 2 and 1 > one.top[0][2] > one.top[1][2] > 0 for one in images)
     ((file, reason),) = [one for one in found if not isinstance(one, Prediction)]
     assert file == pictures / "1a.txt" and "no image" in reason
+
+
+def test_a_network_of_one_batch_size_gets_no_other(pictures, predictor):
+    sizes = []
+
+    def run(images):
+        sizes.append(len(images))
+        return predictor.run(images)
+
+    fixed = Predictor(replace(predictor.metadata, batch_size=2), run)
+    files = [file for file in list_images([pictures]) if file.suffix == ".png"]
+    found = list(fixed.predict_files(files, batch_size=3, most=5))
+    assert sizes == [2, 2, 2] and found == list(predictor.predict_files(files, batch_size=5, most=5))
 
 
 def test_probabilities_add_up_and_more_classes_than_there_are_can_be_asked_for(pictures, predictor):
