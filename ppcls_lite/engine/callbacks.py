@@ -15,7 +15,7 @@ import paddle
 from tqdm import tqdm
 
 from ppcls_lite.data import ArrayLoader
-from ppcls_lite.engine.checkpoint import save_checkpoint
+from ppcls_lite.engine.checkpoint import Snapshot, save_snapshot, take_snapshot
 from ppcls_lite.engine.dashboard import Dashboard
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.run_dir import Progress, RunDir
@@ -156,6 +156,7 @@ class EpochEnd(paddle.callbacks.Callback):
         super().__init__()
         self.run_dir, self.dashboard, self.epochs, self.save_interval = run_dir, dashboard, epochs, save_interval
         self.progress = progress
+        self.unsaved: Snapshot | None = None
 
     def on_epoch_begin(self, epoch, logs=None):
         self.start = time.perf_counter()
@@ -170,9 +171,16 @@ class EpochEnd(paddle.callbacks.Callback):
         logger.info("%s", describe_row(row, progress, self.epochs))
         if self.dashboard is not None:
             self.dashboard.add_row(row)
+        self.unsaved = take_snapshot(self.model, progress)
         if progress.epoch % self.save_interval == 0 or progress.epoch in (self.epochs, progress.best_epoch):
-            save_checkpoint(self.model, self.run_dir, progress)
+            self.save()
         self.run_dir.write_metrics(progress.rows)
+
+    def save(self) -> None:
+        """Write the newest finished epoch's checkpoint, unless that is done."""
+        if self.unsaved is not None:
+            save_snapshot(self.unsaved, self.run_dir)
+            self.unsaved = None
 
 
 def describe_row(row: dict[str, Any], progress: Progress, epochs: int) -> str:

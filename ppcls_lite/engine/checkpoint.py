@@ -1,39 +1,109 @@
-"""Checkpoints of a ``paddle.Model``: weights, optimizer with schedule, loss scaler, progress.
+"""Checkpoints of a ``paddle.Model``: weights, optimizer with schedule, loss scaler, progress, and their checksums.
 
 Random states need no file: every epoch seeds them anew from (seed, epoch), see ``seeding``.
 """
 
+import hashlib
+import io
+import logging
+import re
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import paddle
 
-from ppcls_lite.engine.run_dir import Progress, RunDir, write_progress
+from ppcls_lite.engine.run_dir import PROGRESS, Progress, RunDir
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import replacing
+from ppcls_lite.files import digest, replacing
 from ppcls_lite.weights import load_pretrained, read_state
 
+logger = logging.getLogger(__name__)
 
-def save_checkpoint(model: paddle.Model, run_dir: RunDir, progress: Progress) -> None:
-    """Write checkpoints/epoch_NNNN whole, copy its weights to last and best.pdparams, delete what is superseded."""
-    folder = run_dir.checkpoint(progress.epoch)
-    if folder.exists():
-        shutil.rmtree(folder)
-    with replacing(folder) as temporary:
-        temporary.mkdir(parents=True)
-        model.save(str(temporary / "model"))
-        write_progress(temporary, progress)
-    publish_weights(run_dir, progress)
-    run_dir.prune(progress.best_epoch)
+WEIGHTS, OPTIMIZER, SCALER = "model.pdparams", "model.pdopt", "model.pdscaler"
+SUMS = "SHA256SUMS"  # in the format of sha256sum, which checks it too
 
 
-def publish_weights(run_dir: RunDir, progress: Progress) -> None:
-    """Copy to last.pdparams and best.pdparams the weights of the newest and the best checkpoint."""
+@dataclass(frozen=True)
+class Snapshot:
+    """A run after an epoch, in memory: the files of its checkpoint folder by name."""
+
+    epoch: int
+    best_epoch: int | None
+    files: Mapping[str, bytes | memoryview]
+
+
+def take_snapshot(model: paddle.Model, progress: Progress) -> Snapshot:
+    """The state of ``model`` now."""
+    states = {WEIGHTS: model.network.state_dict(), OPTIMIZER: model._optimizer.state_dict()}
+    scaler = getattr(model, "_scaler", None)
+    if scaler is not None:
+        states[SCALER] = scaler.state_dict()
+    files: dict[str, bytes | memoryview] = {name: _serialize(state) for name, state in states.items()}
+    files[PROGRESS] = progress.to_json().encode()
+    sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
+    return Snapshot(progress.epoch, progress.best_epoch, {**files, SUMS: sums.encode()})
+
+
+def _serialize(state: dict[str, Any]) -> memoryview:
+    buffer = io.BytesIO()
+    paddle.save(state, buffer)
+    return buffer.getbuffer()
+
+
+def save_snapshot(snapshot: Snapshot, run_dir: RunDir) -> None:
+    """Write checkpoints/epoch_NNNN whole or not at all, then last and best.pdparams; delete what is superseded.
+
+    Raises:
+        OSError: the disk is full or gone; earlier checkpoints are as they were.
+    """
+    with replacing(run_dir.checkpoint(snapshot.epoch)) as temporary:
+        temporary.mkdir()  # not its parents: a run folder that has vanished is not made anew
+        for name, data in snapshot.files.items():
+            (temporary / name).write_bytes(data)
+    for name, epoch in (("last", snapshot.epoch), ("best", snapshot.best_epoch)):
+        if epoch == snapshot.epoch:
+            with replacing(run_dir.weights(name)) as temporary:
+                temporary.write_bytes(snapshot.files[WEIGHTS])
+    run_dir.prune()
+
+
+def restore_weights(run_dir: RunDir, progress: Progress) -> None:
+    """Copy to last and best.pdparams the weights of the checkpoints that a resumed run has them from."""
     for name, epoch in (("last", progress.epoch), ("best", progress.best_epoch)):
-        weights = run_dir.checkpoint(epoch or 0) / "model.pdparams"
-        if weights.exists():
-            with replacing(run_dir.path / f"{name}.pdparams") as temporary:
-                shutil.copyfile(weights, temporary)
+        folder = run_dir.checkpoint(epoch or 0)
+        if not folder.is_dir():
+            continue
+        try:
+            verify_checkpoint(folder)
+        except UserError as error:  # the best one; the last has been read
+            logger.warning("warning: %s; %s stays as it is", error, run_dir.weights(name))
+            continue
+        with replacing(run_dir.weights(name)) as temporary:
+            shutil.copyfile(folder / WEIGHTS, temporary)
+
+
+def verify_checkpoint(folder: Path) -> None:
+    """Compare a checkpoint's files with their checksums.
+
+    Raises:
+        UserError: naming the file that is missing or damaged.
+    """
+    try:
+        lines = (folder / SUMS).read_text(encoding="ascii").splitlines()
+        matches = [re.fullmatch(r"([0-9a-f]{64})  ([\w.]+)", line) for line in lines]
+        sums = {match[2]: match[1] for match in matches if match}
+        if len(sums) != len(lines) or not {WEIGHTS, OPTIMIZER, PROGRESS} <= set(sums):
+            raise UserError(f"{folder / SUMS} is damaged")
+        for name, expected in sums.items():
+            if digest(folder / name) != expected:
+                raise UserError(f"{folder / name} is damaged: its checksum is not that in {SUMS}")
+    except UnicodeDecodeError:
+        raise UserError(f"{folder / SUMS} is damaged") from None
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}") from None
 
 
 def load_checkpoint(model: paddle.Model, checkpoint: Path, loss_scaling: dict | None) -> None:
@@ -45,12 +115,11 @@ def load_checkpoint(model: paddle.Model, checkpoint: Path, loss_scaling: dict | 
     Raises:
         UserError: a file is missing, damaged, or of another network.
     """
-    load_pretrained(model.network, checkpoint / "model.pdparams")
-    optimizer = checkpoint / "model.pdopt"
-    state = read_state(optimizer)
-    _check_optimizer_state(model, state, optimizer)
+    load_pretrained(model.network, checkpoint / WEIGHTS)
+    state = read_state(checkpoint / OPTIMIZER)
+    _check_optimizer_state(model, state, checkpoint / OPTIMIZER)
     model._optimizer.set_state_dict(state)
-    scaler = checkpoint / "model.pdscaler"
+    scaler = checkpoint / SCALER
     if loss_scaling is not None and scaler.exists():
         # Model.load passes the scaler by, since fit makes it only at the first step.
         model._scaler = paddle.amp.GradScaler(**loss_scaling)

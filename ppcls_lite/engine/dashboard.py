@@ -3,8 +3,9 @@
 import contextlib
 import io
 import logging
+import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +48,21 @@ class Dashboard:
         self._writer = None
         self._alive = True
         records = folder / RECORDS
+        self._complete = 0
         if records.exists():
             # The writer opens behind what is cut here; a failure counts as the dashboard's, like any other.
-            self._guard(lambda: rewind(records, rows[-1]["epoch"] if rows else 0))
-        else:
-            for row in rows:
-                self.add_row(row)
+            self._guard(lambda: self._rewind(records, rows))
+        for row in rows[self._complete :]:
+            self.add_row(row)
 
     def add_row(self, row: dict[str, Any]) -> None:
         """Add a row of metrics.csv at its epoch."""
-        for column, tag in TAGS.items():
-            if row.get(column) is not None:
-                self._attempt(lambda w, c=column, t=tag: w.add_scalar(t, float(row[c]), row["epoch"]))
+        for column in _measured(row):
+            self._attempt(lambda w, c=column: w.add_scalar(TAGS[c], float(row[c]), row["epoch"]))
         self._attempt(lambda w: w.flush())
+
+    def _rewind(self, records: Path, rows: list[dict[str, Any]]) -> None:
+        self._complete = rewind(records, {row["epoch"]: {TAGS[c] for c in _measured(row)} for row in rows})
 
     def add_config(self, settings: dict[str, Any]) -> None:
         """Add the resolved configuration, by dotted keys; the page folds white space, which YAML would not survive."""
@@ -124,6 +127,10 @@ class Dashboard:
             logger.warning("VisualDL failed (%s); the run goes on without it", error)
 
 
+def _measured(row: dict[str, Any]) -> list[str]:
+    return [column for column in TAGS if row.get(column) is not None]
+
+
 def _open(folder: Path, name: str):
     from visualdl import LogWriter  # imports pandas and more
 
@@ -131,22 +138,47 @@ def _open(folder: Path, name: str):
         return LogWriter(logdir=str(folder), file_name=RECORDS, display_name=name)
 
 
-def rewind(records: Path, epoch: int) -> None:
-    """Cut off what follows ``epoch``, and a record that a killed process left half written.
+def rewind(records: Path, needed: Mapping[int, set[str]]) -> int:
+    """Cut off all that does not belong to the epochs that a resumed run has behind it.
 
-    The resumed run writes those epochs again, and behind half a record nothing could be read.
+    That is what follows them, since the run writes it again; what follows a gap, as a full disk leaves; and a record
+    that a killed process left half written, behind which nothing could be read.
+
+    Args:
+        needed: for each of these epochs, 1 and following, the tags of its scalars.
+
+    Returns:
+        The last epoch that is there with all of them; 0 for none.
     """
+    found = [(end, record) for end, record in _read(records)]
+    there: dict[int, set[str]] = {}
+    for _, record in found:
+        for value in record.values:
+            if value.WhichOneof("one_value") == "value":
+                there.setdefault(value.id, set()).add(value.tag)
+    complete = 0
+    while complete + 1 in needed and needed[complete + 1] <= there.get(complete + 1, set()):
+        complete += 1
+    keep = 0
+    for end, record in found:
+        # The settings with the final metrics come last, and always carry 1.
+        if any(value.id > complete or value.WhichOneof("one_value") == "hparam" for value in record.values):
+            break
+        keep = end
+    os.truncate(records, keep)
+    return complete
+
+
+def _read(records: Path) -> Iterator[tuple[int, Any]]:
+    """Whole records, each with the position behind it."""
     from visualdl.proto import record_pb2
 
     size, end = records.stat().st_size, 0
-    with open(records, "r+b") as file:
+    with open(records, "rb") as file:
         while end + 8 <= size:
             (length,) = struct.unpack("<Q", file.read(8))  # VisualDL's framing: length, then the record
             if end + 8 + length > size:
-                break
+                return
             record = record_pb2.Record.FromString(file.read(length))
-            # The settings with the final metrics come last, and always carry 1.
-            if any(value.id > epoch or value.WhichOneof("one_value") == "hparam" for value in record.values):
-                break
             end += 8 + length
-        file.truncate(end)
+            yield end, record

@@ -1,11 +1,15 @@
 """Where a run goes on from, and whether it may."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from ppcls_lite.config import Config, flatten
-from ppcls_lite.engine.run_dir import RunDir
+from ppcls_lite.engine.checkpoint import verify_checkpoint
+from ppcls_lite.engine.run_dir import PROGRESS, RunDir
 from ppcls_lite.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 def find_resume_point(config: Config, run_dir: RunDir) -> Path | None:
@@ -24,8 +28,31 @@ def find_resume_point(config: Config, run_dir: RunDir) -> Path | None:
     if run.resume is None:
         raise UserError(_in_use(run_dir))
     check_same_settings(config, run_dir)
-    checkpoints = run_dir.list_checkpoints()
-    return checkpoints[-1] if checkpoints else None
+    return _newest_whole(run_dir)
+
+
+def _newest_whole(run_dir: RunDir) -> Path | None:
+    """The newest checkpoint whose checksums are right, or None where there is no checkpoint.
+
+    Raises:
+        UserError: there are some, and all are damaged.
+    """
+    damage: list[str] = []
+    for folder in reversed(run_dir.list_checkpoints()):
+        try:
+            verify_checkpoint(folder)
+        except UserError as error:
+            damage.append(str(error))
+            continue
+        for reason in damage:
+            logger.warning("warning: %s; going on from %s", reason, folder.name)
+        return folder
+    if damage:
+        raise UserError(
+            f"no checkpoint of {run_dir.path} is whole: {'; '.join(damage)}; "
+            f"restore one, or begin anew with -o Global.output_dir=FOLDER"
+        )
+    return None
 
 
 def finished_result(config: Config, run_dir: RunDir) -> dict[str, Any] | None:
@@ -65,15 +92,16 @@ def _in_use(run_dir: RunDir) -> str:
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """The checkpoint folder that ``path`` means: itself, or the newest of a run folder.
+    """The checkpoint folder that ``path`` means: itself, or the newest whole one of a run folder.
 
     Raises:
-        UserError: neither.
+        UserError: neither, or damaged.
     """
     path = Path(path).expanduser()
-    if (path / "state.json").is_file():
+    if (path / PROGRESS).is_file():
+        verify_checkpoint(path)
         return path
-    found = RunDir(path).list_checkpoints()
-    if not found:
+    found = _newest_whole(RunDir(path))
+    if found is None:
         raise UserError(f"{path} holds no checkpoint; name a run folder or one of its checkpoints/epoch_NNNN folders")
-    return found[-1]
+    return found

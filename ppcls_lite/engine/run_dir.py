@@ -1,7 +1,9 @@
 """The run directory: where a run's files lie, and how they are written so that each is complete or absent."""
 
+import contextlib
 import csv
 import json
+import logging
 import re
 import shutil
 from dataclasses import asdict, dataclass, field
@@ -13,8 +15,13 @@ import yaml
 from ppcls_lite.engine.lock import FolderLock
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import TEMPORARY, replacing, write_text
+from ppcls_lite.weights import SUFFIX
 
 MOST_RECENT = 2  # checkpoints kept, the best aside
+PROGRESS = "state.json"  # in a checkpoint folder
+DAMAGED = ".damaged"  # ending of checkpoint folders that were set aside
+logger = logging.getLogger(__name__)
+
 _EPOCH = re.compile(r"epoch_(\d{4,})")
 
 COLUMNS = [
@@ -39,6 +46,11 @@ class Progress:
     best_epoch: int | None = None
     wall_s: float = 0.0
     row: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """What :func:`read_progress` reads."""
+        stored = {key: value for key, value in asdict(self).items() if key != "row"}
+        return json.dumps(stored, indent=1) + "\n"
 
 
 class RunDir:
@@ -88,8 +100,9 @@ class RunDir:
         return config if isinstance(config, dict) else None
 
     def write_config(self, text: str) -> None:
-        """Write config.yaml."""
+        """Write config.yaml, and make the folder of the checkpoints."""
         write_text(self.path / "config.yaml", text)
+        self.checkpoints.mkdir(exist_ok=True)
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Write result.json; the last thing that a run does."""
@@ -101,6 +114,10 @@ class RunDir:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
+
+    def weights(self, which: str) -> Path:
+        """``last.pdparams`` or ``best.pdparams``."""
+        return self.path / f"{which}{SUFFIX}"
 
     def checkpoint(self, epoch: int) -> Path:
         """The checkpoint folder of an epoch."""
@@ -116,17 +133,33 @@ class RunDir:
     def list_checkpoints(self) -> list[Path]:
         """Complete checkpoint folders, oldest first."""
         found = self.checkpoints.iterdir() if self.checkpoints.is_dir() else ()
-        numbers = {folder: _EPOCH.fullmatch(folder.name) for folder in found}
-        return sorted((f for f, match in numbers.items() if match), key=lambda folder: int(numbers[folder][1]))
+        return sorted((folder for folder in found if _EPOCH.fullmatch(folder.name)), key=_number)
 
-    def prune(self, best_epoch: int | None) -> None:
-        """Delete all checkpoints but the newest two and the best."""
-        keep = set(self.list_checkpoints()[-MOST_RECENT:])
-        if best_epoch is not None:
-            keep.add(self.checkpoint(best_epoch))
+    def set_aside(self, after: int) -> None:
+        """Rename the checkpoints of epochs behind ``after``, which are damaged: the run writes these epochs again."""
         for folder in self.list_checkpoints():
+            if _number(folder) > after:
+                aside = folder.with_name(folder.name + DAMAGED)
+                if aside.exists():
+                    shutil.rmtree(aside)
+                folder.rename(aside)
+                logger.warning("%s is kept as %s", folder, aside.name)
+
+    def prune(self) -> None:
+        """Delete all checkpoints but the newest two and, for each of these, the best until then."""
+        folders = self.list_checkpoints()
+        newest = folders[-MOST_RECENT:]
+        keep = set(newest)
+        for folder in newest:
+            with contextlib.suppress(UserError):  # damaged meanwhile, which is for a resumed run to say
+                keep.add(self.checkpoint(read_progress(folder).best_epoch or 0))
+        for folder in folders:
             if folder not in keep:
                 shutil.rmtree(folder)
+
+
+def _number(folder: Path) -> int:
+    return int(_EPOCH.fullmatch(folder.name)[1])
 
 
 def is_run_folder(path: Path) -> bool:
@@ -141,15 +174,9 @@ def read_progress(checkpoint: Path) -> Progress:
         UserError: damaged.
     """
     try:
-        progress = Progress(**json.loads((checkpoint / "state.json").read_text()))
+        progress = Progress(**json.loads((checkpoint / PROGRESS).read_text()))
         if [row["epoch"] for row in progress.rows] != list(range(1, progress.epoch + 1)) or not progress.rows:
             raise ValueError("its rows are not one an epoch")
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{checkpoint}/state.json is damaged ({error}); remove that checkpoint folder") from None
+        raise UserError(f"{checkpoint / PROGRESS} is damaged ({error}); remove that checkpoint folder") from None
     return progress
-
-
-def write_progress(folder: Path, progress: Progress) -> None:
-    """Write state.json into a checkpoint folder."""
-    stored = {key: value for key, value in asdict(progress).items() if key != "row"}
-    write_text(folder / "state.json", json.dumps(stored, indent=1) + "\n")

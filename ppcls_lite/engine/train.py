@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ppcls_lite.config import Config, flatten
 from ppcls_lite.engine import callbacks, parts
-from ppcls_lite.engine.checkpoint import publish_weights
+from ppcls_lite.engine.checkpoint import restore_weights
 from ppcls_lite.engine.dashboard import Dashboard
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.prepare import Prepared, prepare
 from ppcls_lite.engine.result import conclude, describe_run, final_metrics, hparams
 from ppcls_lite.engine.resume import finished_result
-from ppcls_lite.engine.run_dir import RunDir
+from ppcls_lite.engine.run_dir import Progress, RunDir
+from ppcls_lite.errors import TrainingError
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ def train(config: Config) -> dict[str, Any]:
 
     Raises:
         UserError: the run folder is in use, or data, weights or checkpoint do not fit.
-        TrainingError: the loss is no number any more.
+        TrainingError: the loss is no number any more, or the run folder cannot be written to.
     """
     run_dir = RunDir(config.Global.output_dir)
     writes = paddle.distributed.get_rank() == 0
@@ -56,20 +58,59 @@ def _train(config: Config, run_dir: RunDir, writes: bool) -> dict[str, Any]:
         # Only now is there something to write: a mistake above leaves no folder behind.
         if not writes:
             return _run(config, run_dir, prepared)
-        _open_run_dir(config, run_dir, prepared)
-        with _log_to(run_dir.log):
-            return _run(config, run_dir, prepared)
+        with _explains_failed_writing(run_dir):
+            _open_run_dir(config, run_dir, prepared)
+            with _log_to(run_dir.log):
+                if prepared.checkpoint is not None:
+                    _take_over(run_dir, prepared.checkpoint, prepared.progress)
+                return _run(config, run_dir, prepared)
 
 
 def _open_run_dir(config: Config, run_dir: RunDir, prepared: Prepared) -> None:
-    """Make the folder, or bring it to the state of the checkpoint it goes on from."""
+    """Make the folder with its configuration, or open it again."""
     run_dir.create()
     kept = dataclasses.replace(config.Global, checkpoints=None, resume=None)
     run_dir.write_config(dataclasses.replace(config, Global=kept).to_yaml())
     run_dir.write_metrics(prepared.progress.rows)
-    if prepared.checkpoint is not None:
-        run_dir.adopt(prepared.checkpoint, prepared.progress.best_epoch)
-        publish_weights(run_dir, prepared.progress)
+
+
+def _take_over(run_dir: RunDir, checkpoint: Path, progress: Progress) -> None:
+    """Bring the folder to the state of the checkpoint that the run goes on from."""
+    run_dir.adopt(checkpoint, progress.best_epoch)
+    run_dir.set_aside(after=progress.epoch)
+    restore_weights(run_dir, progress)
+
+
+@contextlib.contextmanager
+def _explains_failed_writing(run_dir: RunDir):
+    """Turn an OSError, which only the run folder can raise once the data are read, into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        whole = run_dir.list_checkpoints()
+        kept = f"{whole[-1]} is whole" if whole else "there is no checkpoint yet"
+        raise TrainingError(
+            f"{run_dir.path} cannot be written to ({error.strerror or error}); {kept}; {_how_to_continue(run_dir)}"
+        ) from None
+
+
+def _how_to_continue(run_dir: RunDir) -> str:
+    return f"continue with: python tools/train.py -c {run_dir.path / 'config.yaml'} -o Global.resume=auto"
+
+
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written to any more says so once; the run goes on."""
+
+    failed = False
+
+    def handleError(self, record):
+        if not self.failed:
+            self.failed = True
+            print(f"warning: {self.baseFilename} cannot be written to ({sys.exc_info()[1]})", file=sys.stderr)
+
+    def close(self):
+        with contextlib.suppress(OSError):  # of lines that were not written
+            super().close()
 
 
 @contextlib.contextmanager
@@ -77,7 +118,7 @@ def _log_to(path: Path):
     """Have the project's log lines written to ``path``, too."""
     project = logging.getLogger("ppcls_lite")
     project.setLevel(logging.INFO)
-    handler = logging.FileHandler(path)
+    handler = _LogFile(path)
     project.addHandler(handler)
     try:
         yield
@@ -138,6 +179,7 @@ def _fit(config: Config, run_dir: RunDir, prepared: Prepared, dashboard: Dashboa
     if progress.epoch >= run.epochs:
         return
     part, scored = ("val", loaders.val) if loaders.val is not None else ("test", loaders.test)
+    epoch_end = callbacks.EpochEnd(run_dir, dashboard, run.epochs, run.save_interval, progress)
     try:
         with logging_redirect_tqdm([logging.getLogger("ppcls_lite")]):  # log lines stand above the progress bar
             prepared.model.fit(
@@ -149,13 +191,11 @@ def _fit(config: Config, run_dir: RunDir, prepared: Prepared, dashboard: Dashboa
                     callbacks.TrainMeter(progress),
                     callbacks.ProgressBar(progress, run.epochs, steps),
                     callbacks.Evaluator(part, scored, run.eval_interval, run.epochs, progress, dashboard, classes),
-                    callbacks.EpochEnd(run_dir, dashboard, run.epochs, run.save_interval, progress),
+                    epoch_end,
                 ],
             )
-    except (KeyboardInterrupt, SystemExit):
-        logger.info(
-            "stopped in epoch %d; continue with: python tools/train.py -c %s -o Global.resume=auto",
-            progress.epoch + 1,
-            run_dir.path / "config.yaml",
-        )
+    except (KeyboardInterrupt, SystemExit, TrainingError, MemoryError) as error:
+        epoch_end.save()  # finished epochs that save_interval passed by
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            logger.info("stopped in epoch %d; %s", progress.epoch + 1, _how_to_continue(run_dir))
         raise

@@ -112,7 +112,7 @@ def test_first_records_survive_a_rewind_and_the_outcome_does_not(finished, tmp_p
     copy = tmp_path / "vdl" / RECORDS
     copy.parent.mkdir()
     copy.write_bytes((folder / "vdl" / RECORDS).read_bytes())
-    rewind(copy, 2)
+    assert rewind(copy, {epoch: {"loss/train"} for epoch in (1, 2)}) == 2
     kept = records(tmp_path)
     assert {value.id for value in kept} == {0, 1, 2}
     assert not any(value.WhichOneof("one_value") == "hparam" for value in kept)

@@ -1,14 +1,15 @@
 """Resuming: an interruption changes nothing, and nothing is taken that does not fit or overwritten."""
 
 import shutil
+import subprocess
 
 import paddle
 import pytest
 
-from ppcls_lite.engine.dashboard import RECORDS, rewind
+from ppcls_lite.engine.dashboard import RECORDS, Dashboard, rewind
 from ppcls_lite.engine.lock import FolderLock
 from ppcls_lite.engine.train import train
-from ppcls_lite.errors import UserError
+from ppcls_lite.errors import TrainingError, UserError
 from tests.engine.helpers import interrupt_at, rows, scalars, without_timing
 
 
@@ -92,7 +93,8 @@ def test_rewinding_records_cuts_later_epochs_and_half_a_record(finished, tmp_pat
     shutil.copytree(finished[0] / "vdl", folder / "vdl")
     records = folder / "vdl" / RECORDS
     records.write_bytes(records.read_bytes() + records.read_bytes()[:30])
-    rewind(records, 3)
+    tags = {"loss/train", "loss/val", "schedule/lr"}
+    assert rewind(records, {epoch: tags for epoch in (1, 2, 3)}) == 3
     assert [step for step, _ in scalars(folder, "loss/train")] == [1, 2, 3]
 
 
@@ -104,6 +106,21 @@ def test_a_resumed_run_s_curves_have_each_epoch_once(tiny, tmp_path, monkeypatch
             train(tiny(**settings))
     train(tiny(**settings, **{"Global.resume": "auto"}))
     assert [step for step, _ in scalars(tmp_path / "run", "loss/train")] == [1, 2, 3, 4]
+
+
+def test_epochs_that_the_dashboard_missed_are_made_good(tiny, tmp_path, monkeypatch):
+    """As when the disk was full for a while: epochs 2 and 3 are in the checkpoint, and not in VisualDL."""
+    add_row = Dashboard.add_row
+    with monkeypatch.context() as patch:
+        patch.setattr(Dashboard, "add_row", lambda self, row: add_row(self, row) if row["epoch"] in (1, 4) else None)
+        interrupt_at(patch, epoch=5, step=1)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny(**{"Global.epochs": 5}))
+    assert [step for step, _ in scalars(tmp_path / "run", "loss/train")] == [1, 4]
+    train(tiny(**{"Global.epochs": 5, "Global.resume": "auto"}))
+    losses = [float(row["train_loss"]) for row in rows(tmp_path / "run")]
+    shown = scalars(tmp_path / "run", "loss/train")
+    assert [step for step, _ in shown] == [1, 2, 3, 4, 5] and [value for _, value in shown] == pytest.approx(losses)
 
 
 def test_a_run_resumed_elsewhere_has_the_best_weights_and_all_curves(tiny, tmp_path, monkeypatch):
@@ -132,9 +149,11 @@ def test_checkpoints_in_the_run_s_own_folder_are_refused(tiny, tmp_path):
     [
         (lambda c: (c / "model.pdopt").unlink(), "model.pdopt cannot be read"),
         (lambda c: (c / "model.pdopt").write_bytes(b"junk"), "model.pdopt is damaged"),
-        (lambda c: (c / "model.pdparams").write_bytes(b"junk"), "model.pdparams is damaged"),
+        (lambda c: flip_a_bit(c / "model.pdparams"), "model.pdparams is damaged: its checksum"),
         (lambda c: (c / "state.json").write_text("{}"), "state.json is damaged"),
-        (lambda c: (c / "state.json").write_text('{"epoch": "2"}'), "state.json is damaged"),
+        (lambda c: (c / "SHA256SUMS").write_text(""), "SHA256SUMS is damaged"),
+        (lambda c: (c / "SHA256SUMS").write_bytes(b"\xff\xfe"), "SHA256SUMS is damaged"),
+        (lambda c: (c / "SHA256SUMS").unlink(), "SHA256SUMS cannot be read"),
     ],
 )
 def test_damaged_checkpoints_are_named_and_left_alone(tiny, tmp_path, spoil, message):
@@ -159,6 +178,65 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tiny, tmp_path, settings, mes
     train(tiny("source"))
     with pytest.raises(UserError, match=message):
         train(tiny("next", **{"Global.checkpoints": str(tmp_path / "source"), **settings}))
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(tiny, tmp_path, caplog):
+    whole = train(tiny("whole", **{"DataLoader.val_fraction": 0.1}))
+    train(tiny(**{"DataLoader.val_fraction": 0.1}))
+    folder = tmp_path / "run"
+    (folder / "result.json").unlink()
+    flip_a_bit(folder / "checkpoints" / "epoch_0003" / "model.pdopt")
+    resumed = train(tiny(**{"DataLoader.val_fraction": 0.1, "Global.resume": "auto"}))
+    log = (folder / "train.log").read_text()
+    damaged = folder / "checkpoints" / "epoch_0003"
+    assert f"{damaged / 'model.pdopt'} is damaged: its checksum is not that in SHA256SUMS; going on" in caplog.text
+    assert f"{damaged} is kept as epoch_0003.damaged" in log
+    assert f"resumed from {folder / 'checkpoints' / 'epoch_0002'} after 2 of 3 epochs" in log
+    assert resumed["test_loss"] == whole["test_loss"] and resumed["best_epoch"] == whole["best_epoch"]
+    names = {path.name for path in (folder / "checkpoints").iterdir()}
+    assert {"epoch_0002", "epoch_0003", "epoch_0003.damaged"} <= names
+    for name in ("last.pdparams", "best.pdparams"):
+        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_run_without_a_whole_checkpoint_is_not_begun_anew(tiny, tmp_path):
+    train(tiny(**{"Global.epochs": 2}))
+    (tmp_path / "run" / "result.json").unlink()
+    for epoch in (1, 2):
+        flip_a_bit(tmp_path / "run" / "checkpoints" / f"epoch_000{epoch}" / "state.json")
+    with pytest.raises(UserError, match=r"no checkpoint of .*/run is whole: .*epoch_0002/state.json is damaged"):
+        train(tiny(**{"Global.epochs": 2, "Global.resume": "auto"}))
+
+
+def test_checksums_are_those_of_sha256sum(finished):
+    folder = finished[0] / "checkpoints" / "epoch_0004"
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
+    assert sorted(p.name for p in folder.iterdir()) == ["SHA256SUMS", "model.pdopt", "model.pdparams", "state.json"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, TrainingError("no number")])
+def test_epochs_that_the_interval_passed_by_are_saved_when_a_run_ends_early(tiny, tmp_path, monkeypatch, error):
+    settings = {"Global.save_interval": 3, "Global.epochs": 5}
+    whole = train(tiny("whole", **settings))
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, epoch=3, step=1, error=error)
+        with pytest.raises(error if isinstance(error, type) else type(error)):
+            train(tiny(**settings))
+    assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == ["epoch_0002"]
+    resumed = train(tiny(**settings, **{"Global.resume": "auto"}))
+    assert resumed["test_loss"] == whole["test_loss"]
+
+
+def test_a_kill_before_the_configuration_is_written_leaves_a_fresh_start(tiny, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".config.yaml.tmp").write_text("Arch")
+    assert train(tiny(**{"Global.epochs": 2}))["epochs"] == 2
 
 
 def test_a_folder_that_another_process_writes_to_is_refused(tiny, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from ppcls_lite.data import load_dataset
 from ppcls_lite.engine import callbacks, parts
 from ppcls_lite.engine.dashboard import RECORDS
 from ppcls_lite.engine.evaluate import evaluate
+from ppcls_lite.engine.run_dir import read_progress
 from ppcls_lite.engine.score import score
 from ppcls_lite.engine.train import train
 from ppcls_lite.engine.trained import choose_weights
@@ -36,7 +37,9 @@ def test_the_run_folder_holds_what_is_documented(finished):
         ]
     )
     kept = {p.name for p in (folder / "checkpoints").iterdir()}
-    assert kept == {"epoch_0003", "epoch_0004", f"epoch_{result['best_epoch']:04d}"}
+    newest = ["epoch_0003", "epoch_0004"]
+    best = {read_progress(folder / "checkpoints" / name).best_epoch for name in newest}
+    assert result["best_epoch"] in best and kept == {*newest, *(f"epoch_{epoch:04d}" for epoch in best)}
     assert len(rows(folder)) == 4 and "epoch 4/4" in (folder / "train.log").read_text()
     assert json.loads((folder / "result.json").read_text()) == result
 
