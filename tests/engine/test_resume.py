@@ -94,7 +94,7 @@ def test_rewinding_records_cuts_later_epochs_and_half_a_record(finished, tmp_pat
     records = folder / "vdl" / RECORDS
     records.write_bytes(records.read_bytes() + records.read_bytes()[:30])
     tags = {"loss/train", "loss/val", "schedule/lr"}
-    assert rewind(records, {epoch: tags for epoch in (1, 2, 3)}) == 3
+    assert rewind(records, dict.fromkeys((1, 2, 3), tags)) == 3
     assert [step for step, _ in scalars(folder, "loss/train")] == [1, 2, 3]
 
 
