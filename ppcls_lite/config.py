@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 
@@ -19,7 +19,7 @@ from ppcls_lite import config_files
 from ppcls_lite.arch import registry
 from ppcls_lite.data import DATASETS
 from ppcls_lite.errors import UserError, nearest
-from ppcls_lite.options import Fraction, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Seed, coerce
+from ppcls_lite.options import Fraction, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Range, Seed, coerce
 
 
 def option(default: Any, doc: str) -> Any:
@@ -33,7 +33,7 @@ class Global:
 
     name: str = option("", "name of the run in results; by default the config's file name")
     device: Literal["auto", "gpu", "cpu"] = option("auto", "auto takes the GPU where there is one, and says so")
-    epochs: Positive = option(10, "passes over the training images")
+    epochs: Annotated[int, Range(low=1, high=100_000)] = option(10, "passes over the training images")
     seed: Seed = option(0, "of initialisation, data order and augmentation")
     output_dir: str = option("", "the run's own folder; by default output/NAME")
     eval_interval: Positive = option(1, "score every so many epochs; the last epoch always is")

@@ -98,6 +98,13 @@ def peak_memory() -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
+    return held_memory()
+
+
+def held_memory() -> int:
+    """Bytes that this process holds now: allocated by paddle on the GPU, else resident."""
+    if on_gpu():
+        return paddle.device.cuda.memory_allocated()
     return psutil.Process().memory_info().rss
 
 
@@ -105,7 +112,7 @@ def usable_memory() -> int:
     """Bytes that this process may take altogether: what it holds, and what nobody does."""
     if on_gpu():
         return paddle.device.cuda.get_device_properties().total_memory
-    return free_memory() + psutil.Process().memory_info().rss
+    return free_memory() + held_memory()
 
 
 def _processor() -> str:

@@ -34,6 +34,11 @@ class Range:
 
 
 Positive = Annotated[int, Range(low=1)]
+# Bounds of what decides a network's size, well above anything published: a slip of the keyboard takes no memory.
+Classes = Annotated[int, Range(low=1, high=100_000)]
+Channels = Annotated[int, Range(low=1, high=64)]
+Depth = Annotated[int, Range(low=1, high=1000)]
+Growth = Annotated[int, Range(low=1, high=512)]
 NonNegative = Annotated[int, Range(low=0)]
 Seed = Annotated[int, Range(low=0, high=2**31 - 1)]
 Fraction = Annotated[float, Range(low=0.0, high=1.0)]

@@ -8,6 +8,14 @@ def describe_seconds(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
+def describe_bytes(size: float) -> str:
+    """``"640 MiB"``, ``"1.2 GiB"``, ``"3.4 TiB"``."""
+    for unit, power in (("TiB", 40), ("GiB", 30)):
+        if size >= 0.95 * 2**power:
+            return f"{size / 2**power:.1f} {unit}"
+    return f"{size / 2**20:.0f} MiB"
+
+
 def count(number: int | str, word: str) -> str:
     """``"1 seed"``, ``"3 seeds"``."""
     return f"{number} {word}" if str(number) == "1" else f"{number} {word}s"

@@ -16,6 +16,7 @@ from ppcls_lite import cli
 def main() -> None:
     parser = cli.config_parser(__doc__)
     parser.add_argument("--dry-run", action="store_true", help="build everything, run one batch, print the plan")
+    parser.add_argument("--force", action="store_true", help="train even where the memory seems far from enough")
     args = parser.parse_args()
     config = cli.load_config(args)
     cli.import_paddle()
@@ -26,7 +27,7 @@ def main() -> None:
     else:
         from ppcls_lite.engine.train import train
 
-        train(config)
+        train(config, args.force)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from paddle.vision.models import LeNet as VisionLeNet
 
 from ppcls_lite.arch.common import float32_logits
 from ppcls_lite.arch.registry import register_model
-from ppcls_lite.options import Positive
+from ppcls_lite.options import Channels, Classes
 
 
 class AlexNet(nn.Layer):
@@ -23,7 +23,7 @@ class AlexNet(nn.Layer):
     feature_strides = (4, 8, 16)
     feature_channels = (96, 256, 256)
 
-    def __init__(self, *, num_classes: Positive = 10, in_channels: Positive = 1):
+    def __init__(self, *, num_classes: Classes = 10, in_channels: Channels = 1):
         super().__init__()
         self.stages = nn.LayerList(
             [
@@ -79,7 +79,7 @@ class LeNet(VisionLeNet):
     feature_strides = (1, 2)
     feature_channels = (6, 16)
 
-    def __init__(self, *, num_classes: Positive = 10, in_channels: Positive = 1):
+    def __init__(self, *, num_classes: Classes = 10, in_channels: Channels = 1):
         super().__init__(num_classes)
         if in_channels != 1:
             self.features[0] = nn.Conv2D(in_channels, 6, 3, padding=1)

@@ -14,7 +14,7 @@ from paddle.vision.models import DenseNet as VisionDenseNet
 from ppcls_lite.arch.common import float32_logits, initialize_convolutions
 from ppcls_lite.arch.registry import register_model
 from ppcls_lite.errors import UserError
-from ppcls_lite.options import Fraction, Init, Positive
+from ppcls_lite.options import Channels, Classes, Depth, Fraction, Growth, Init
 
 CIFAR_FEATURE_STRIDES = (1, 2, 4)
 
@@ -82,8 +82,8 @@ class CifarDenseNet(nn.Layer):
         compression: float = 1.0,
         last_channels: int | None = None,
         *,
-        num_classes: Positive = 10,
-        in_channels: Positive = 3,
+        num_classes: Classes = 10,
+        in_channels: Channels = 3,
         init: Init = "kaiming",
     ):
         super().__init__()
@@ -135,7 +135,7 @@ class DenseNet(VisionDenseNet):
 
     feature_strides = (4, 8, 16, 32)
 
-    def __init__(self, depth: int, *, num_classes: Positive = 1000, init: Init = "kaiming"):
+    def __init__(self, depth: int, *, num_classes: Classes = 1000, init: Init = "kaiming"):
         super().__init__(layers=depth, num_classes=num_classes)
         stem, growth = (96, 48) if depth == 161 else (64, 32)
         self.feature_channels = []
@@ -187,12 +187,12 @@ def densenet201(**options) -> DenseNet:
 @register_model
 def densenet_cifar(
     *,
-    depth: Positive = 100,
-    growth: Positive = 12,
+    depth: Depth = 100,
+    growth: Growth = 12,
     bottleneck: bool = True,
     compression: Fraction = 0.5,
-    num_classes: Positive = 10,
-    in_channels: Positive = 3,
+    num_classes: Classes = 10,
+    in_channels: Channels = 3,
     init: Init = "kaiming",
 ) -> CifarDenseNet:
     """DenseNet for CIFAR by depth and growth; the defaults are DenseNet-BC (100, 12): 0.8M parameters.
@@ -220,7 +220,7 @@ def densenet_cifar(
 
 
 @register_model
-def densenet40(*, num_classes: Positive = 10, in_channels: Positive = 3, init: Init = "kaiming") -> CifarDenseNet:
+def densenet40(*, num_classes: Classes = 10, in_channels: Channels = 3, init: Init = "kaiming") -> CifarDenseNet:
     """DenseNet-40 (growth 12), which the VoVNet paper takes apart: 1.0M parameters."""
     options = {"num_classes": num_classes, "in_channels": in_channels, "init": init}
     return CifarDenseNet(lambda channels: DenseBlock(channels, 12, 12), 16, **options)

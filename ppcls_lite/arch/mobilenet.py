@@ -9,7 +9,7 @@ from paddle import Tensor, nn
 from ppcls_lite.arch.common import float32_logits, initialize_convolutions, scaled_channels
 from ppcls_lite.arch.octave import ConvBNAct, Pair
 from ppcls_lite.arch.registry import register_model
-from ppcls_lite.options import Downsample, Exchange, Fraction, Init, Positive, Stem, Width
+from ppcls_lite.options import Channels, Classes, Downsample, Exchange, Fraction, Init, Stem, Width
 
 # Output channels and stride of the 13 depthwise-separable blocks, at width 1.
 BLOCKS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
@@ -36,8 +36,8 @@ class OctMobileNet(nn.Layer):
     def __init__(
         self,
         *,
-        num_classes: Positive = 1000,
-        in_channels: Positive = 3,
+        num_classes: Classes = 1000,
+        in_channels: Channels = 3,
         alpha: Fraction = 0.5,
         scale: Width = 1.0,
         stem: Stem = "imagenet",

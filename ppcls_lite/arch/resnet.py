@@ -10,7 +10,7 @@ from paddle.nn import functional as F
 from ppcls_lite.arch.common import float32_logits, initialize_convolutions
 from ppcls_lite.arch.octave import ConvBN, ConvBNAct, OctaveInput, Pair, relu
 from ppcls_lite.arch.registry import register_model
-from ppcls_lite.options import Downsample, Exchange, Fraction, Init, Positive, Stem
+from ppcls_lite.options import Channels, Classes, Downsample, Exchange, Fraction, Init, Stem
 
 IMAGENET_WIDTHS = (64, 128, 256, 512)
 CIFAR_WIDTHS = (16, 32, 64)
@@ -103,8 +103,8 @@ class OctResNet(nn.Layer):
         layers: tuple[int, ...],
         widths: tuple[int, ...] = IMAGENET_WIDTHS,
         *,
-        num_classes: Positive = 1000,
-        in_channels: Positive = 3,
+        num_classes: Classes = 1000,
+        in_channels: Channels = 3,
         alpha: Fraction = 0.5,
         stem: Stem = "imagenet",
         bias: bool = False,
@@ -217,14 +217,14 @@ def resnet200(*, downsample: Downsample = "stride", **options) -> OctResNet:
 
 
 @register_model
-def oct_resnet20(*, num_classes: Positive = 10, stem: Stem = "cifar", **options) -> OctResNet:
+def oct_resnet20(*, num_classes: Classes = 10, stem: Stem = "cifar", **options) -> OctResNet:
     """Oct-ResNet-20 for CIFAR. Its first block needs a projection, 288 parameters that ResNet-20 does not have."""
     return OctResNet(BasicBlock, LAYERS[20], CIFAR_WIDTHS, num_classes=num_classes, stem=stem, **options)
 
 
 @register_model
 def resnet20(
-    *, num_classes: Positive = 10, stem: Stem = "cifar", downsample: Downsample = "stride", **options
+    *, num_classes: Classes = 10, stem: Stem = "cifar", downsample: Downsample = "stride", **options
 ) -> OctResNet:
     """ResNet-20 for CIFAR, projection shortcuts (ResNet paper, option B)."""
     return OctResNet(
@@ -241,14 +241,14 @@ def resnet20(
 
 
 @register_model
-def oct_resnet56(*, num_classes: Positive = 10, stem: Stem = "cifar", **options) -> OctResNet:
+def oct_resnet56(*, num_classes: Classes = 10, stem: Stem = "cifar", **options) -> OctResNet:
     """Oct-ResNet-56 for CIFAR. Its first block needs a projection, 288 parameters that ResNet-56 does not have."""
     return OctResNet(BasicBlock, LAYERS[56], CIFAR_WIDTHS, num_classes=num_classes, stem=stem, **options)
 
 
 @register_model
 def resnet56(
-    *, num_classes: Positive = 10, stem: Stem = "cifar", downsample: Downsample = "stride", **options
+    *, num_classes: Classes = 10, stem: Stem = "cifar", downsample: Downsample = "stride", **options
 ) -> OctResNet:
     """ResNet-56 for CIFAR, projection shortcuts (ResNet paper, option B)."""
     return OctResNet(

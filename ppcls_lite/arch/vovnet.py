@@ -14,7 +14,7 @@ from paddle.nn import functional as F
 from ppcls_lite.arch.common import float32_logits, initialize_convolutions
 from ppcls_lite.arch.densenet import BNReLUConv, CifarDenseNet
 from ppcls_lite.arch.registry import register_model
-from ppcls_lite.options import Init, Positive, VoVStem
+from ppcls_lite.options import Channels, Classes, Init, VoVStem
 
 DEPTH = 5  # 3x3 convolutions of a module
 
@@ -106,8 +106,8 @@ class VoVNet(nn.Layer):
         channels: tuple[int, ...],
         modules: tuple[int, ...],
         *,
-        num_classes: Positive = 1000,
-        in_channels: Positive = 3,
+        num_classes: Classes = 1000,
+        in_channels: Channels = 3,
         stem: VoVStem = "code",
         identity: bool = True,
         bottleneck: bool = False,
@@ -174,12 +174,12 @@ def _osa40(depth: int, width: int, **options) -> CifarDenseNet:
 
 
 @register_model
-def osa40_12x20(*, num_classes: Positive = 10, in_channels: Positive = 3, init: Init = "kaiming") -> CifarDenseNet:
+def osa40_12x20(*, num_classes: Classes = 10, in_channels: Channels = 3, init: Init = "kaiming") -> CifarDenseNet:
     """DenseNet-40 with OSA blocks of 12 layers, 20 channels each (paper section 3.2: 2.5M memory access cost)."""
     return _osa40(12, 20, num_classes=num_classes, in_channels=in_channels, init=init)
 
 
 @register_model
-def osa40_5x43(*, num_classes: Positive = 10, in_channels: Positive = 3, init: Init = "kaiming") -> CifarDenseNet:
+def osa40_5x43(*, num_classes: Classes = 10, in_channels: Channels = 3, init: Init = "kaiming") -> CifarDenseNet:
     """DenseNet-40 with OSA blocks of 5 layers, 43 channels each (paper section 3.2)."""
     return _osa40(5, 43, num_classes=num_classes, in_channels=in_channels, init=init)

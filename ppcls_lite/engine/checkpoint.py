@@ -6,7 +6,6 @@ Random states need no file: every epoch seeds them anew from (seed, epoch), see 
 import hashlib
 import io
 import logging
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,15 +14,21 @@ from typing import Any
 
 import paddle
 
-from ppcls_lite.engine.run_dir import PROGRESS, Progress, RunDir
+from ppcls_lite.engine.run_dir import (
+    OPTIMIZER,
+    PROGRESS,
+    SCALER,
+    SUMS,
+    WEIGHTS,
+    Progress,
+    RunDir,
+    verify_checkpoint,
+)
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import digest, replacing
+from ppcls_lite.files import replacing
 from ppcls_lite.weights import load_pretrained, read_state
 
 logger = logging.getLogger(__name__)
-
-WEIGHTS, OPTIMIZER, SCALER = "model.pdparams", "model.pdopt", "model.pdscaler"
-SUMS = "SHA256SUMS"  # in the format of sha256sum, which checks it too
 
 
 @dataclass(frozen=True)
@@ -83,27 +88,6 @@ def restore_weights(run_dir: RunDir, progress: Progress) -> None:
             continue
         with replacing(run_dir.weights(name)) as temporary:
             shutil.copyfile(folder / WEIGHTS, temporary)
-
-
-def verify_checkpoint(folder: Path) -> None:
-    """Compare a checkpoint's files with their checksums.
-
-    Raises:
-        UserError: naming the file that is missing or damaged.
-    """
-    try:
-        lines = (folder / SUMS).read_text(encoding="ascii").splitlines()
-        matches = [re.fullmatch(r"([0-9a-f]{64})  ([\w.]+)", line) for line in lines]
-        sums = {match[2]: match[1] for match in matches if match}
-        if len(sums) != len(lines) or not {WEIGHTS, OPTIMIZER, PROGRESS} <= set(sums):
-            raise UserError(f"{folder / SUMS} is damaged")
-        for name, expected in sums.items():
-            if digest(folder / name) != expected:
-                raise UserError(f"{folder / name} is damaged: its checksum is not that in {SUMS}")
-    except UnicodeDecodeError:
-        raise UserError(f"{folder / SUMS} is damaged") from None
-    except OSError as error:
-        raise UserError(f"{error.filename} cannot be read: {error.strerror}") from None
 
 
 def load_checkpoint(model: paddle.Model, checkpoint: Path, loss_scaling: dict | None) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import paddle
 
 from ppcls_lite.config import Config
+from ppcls_lite.data import ArrayLoader
 from ppcls_lite.device import (
     describe_device,
     on_gpu,
@@ -16,15 +17,16 @@ from ppcls_lite.device import (
     usable_memory,
 )
 from ppcls_lite.engine.evaluate import evaluate
+from ppcls_lite.engine.memory import Estimate, advise_batch, estimate_memory
 from ppcls_lite.engine.prepare import prepare
 from ppcls_lite.engine.resume import finished_result
 from ppcls_lite.engine.run_dir import RunDir
 from ppcls_lite.measure.complexity import count_macs, count_params
-from ppcls_lite.text import describe_seconds
+from ppcls_lite.text import describe_bytes, describe_seconds
 
 logger = logging.getLogger(__name__)
 
-# Sizes of the two probing batches from which time and memory of the configured batch follow by a straight line.
+# Sizes of the two probing batches from which the time of the configured batch follows by a straight line.
 PROBES = (2, 8)
 LONGEST_BATCH = 30.0  # seconds; a batch that would take longer, or does not fit, is estimated only
 
@@ -44,7 +46,8 @@ def make_plan(config: Config) -> str:
         loaders, network = prepared.loaders, prepared.model.network
         steps = len(loaders.train)
         macs = count_macs(network, config.input_size, prepared.dataset.info.channels)
-        probe = _Probe(prepared.model, loaders.train)
+        estimate = estimate_memory(config, prepared.model, loaders)
+        probe = _Probe(prepared.model, loaders.train, estimate)
         step_seconds, memory, how = probe.measure()
         part = loaders.val if loaders.val is not None else loaders.test
         score_seconds = _seconds_to_score(network, part)
@@ -54,7 +57,7 @@ def make_plan(config: Config) -> str:
     total = len(todo) * steps * step_seconds + scorings * score_seconds
     if loaders.val is not None:  # the test images, once at the end
         total += score_seconds * len(loaders.test.split) / len(loaders.val.split)
-    free = usable_memory()
+    expected, free = estimate.total(data.batch_size), usable_memory()
     lines = [
         f"run       {run.name} -> {run_dir.path}"
         + (f", resumed from {prepared.checkpoint}" if prepared.checkpoint else ""),
@@ -69,48 +72,36 @@ def make_plan(config: Config) -> str:
         f"step      {step_seconds:.2f} s, {data.batch_size / step_seconds:.3g} images/s ({how})",
         f"scoring   {score_seconds:.0f} s, {scorings} times",
         f"time      about {describe_seconds(total)}",
-        f"memory    about {_gib(memory)}, and {_gib(free)} can be had",
+        f"memory    about {describe_bytes(expected)} estimated"
+        + (f", a step took {describe_bytes(memory)}" if memory else "")
+        + f"; {describe_bytes(free)} can be had",
     ]
-    if memory > free:
-        fits = probe.largest_batch(free)
-        advice = f"DataLoader.batch_size={fits} would fit" if fits >= 1 else "no batch size would fit"
-        lines.append(f"          that is too much here: {advice}")
+    if expected > free:
+        lines.append(f"          that is too much here: {advise_batch(config, estimate, free)}")
     return "\n".join(lines)
 
 
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.1f} GiB"
-
-
 class _Probe:
-    """Time and memory of a training step, measured where that is quick and fits, else from smaller batches."""
+    """Time and memory of a training step, measured where that is quick and fits, else time from smaller batches."""
 
-    def __init__(self, model: paddle.Model, loader):
-        self.model, self.batch_size = model, loader.batch_size
+    def __init__(self, model: paddle.Model, loader: ArrayLoader, estimate: Estimate):
+        self.model, self.batch_size, self.estimate = model, loader.batch_size, estimate
         self.images, self.labels = next(iter(loader))
-        self.fixed, self.per_image = 0.0, 0.0
 
-    def measure(self) -> tuple[float, float, str]:
-        """(seconds a step, bytes of memory at the peak, how that was found)."""
+    def measure(self) -> tuple[float, int | None, str]:
+        """(seconds a step, bytes of memory at the peak where that was measured, how the time was found)."""
         sizes = [min(size, self.batch_size) for size in PROBES]
         self._step(1)  # first steps choose algorithms and make the optimizer's states
         seconds, memory = zip(*(self._step(size) for size in sizes), strict=True)
         if sizes[0] == sizes[1]:
             return seconds[1], memory[1], "measured"
         span = sizes[1] - sizes[0]
-        self.per_image = max(0.0, (memory[1] - memory[0]) / span)
-        self.fixed = memory[1] - self.per_image * sizes[1]
         step = max(seconds[1] + (self.batch_size - sizes[1]) * (seconds[1] - seconds[0]) / span, seconds[1])
-        expected = self.fixed + self.per_image * self.batch_size
-        if step < LONGEST_BATCH and expected < 0.9 * usable_memory():
+        if step < LONGEST_BATCH and self.estimate.total(self.batch_size) < 0.9 * usable_memory():
             self._step(self.batch_size)  # a new shape chooses algorithms again
             seconds_full, memory_full = self._step(self.batch_size)
             return seconds_full, memory_full, "measured"
-        return step, expected, f"estimated from batches of {sizes[0]} and {sizes[1]}"
-
-    def largest_batch(self, memory: float) -> int:
-        """The largest batch whose estimated memory is at most ``memory``."""
-        return int((memory - self.fixed) / self.per_image) if self.per_image else 0
+        return step, None, f"estimated from batches of {sizes[0]} and {sizes[1]}"
 
     def _step(self, size: int) -> tuple[float, int]:
         repeats = -(-size // len(self.labels))

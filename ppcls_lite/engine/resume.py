@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ppcls_lite.config import Config, flatten
-from ppcls_lite.engine.checkpoint import verify_checkpoint
-from ppcls_lite.engine.run_dir import PROGRESS, RunDir
+from ppcls_lite.engine.run_dir import PROGRESS, RunDir, verify_checkpoint
 from ppcls_lite.errors import UserError
 
 logger = logging.getLogger(__name__)

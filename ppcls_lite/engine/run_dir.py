@@ -14,14 +14,16 @@ import yaml
 
 from ppcls_lite.engine.lock import FolderLock
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import TEMPORARY, replacing, write_text
+from ppcls_lite.files import TEMPORARY, digest, replacing, write_text
 from ppcls_lite.weights import SUFFIX
 
-MOST_RECENT = 2  # checkpoints kept, the best aside
-PROGRESS = "state.json"  # in a checkpoint folder
-DAMAGED = ".damaged"  # ending of checkpoint folders that were set aside
 logger = logging.getLogger(__name__)
 
+MOST_RECENT = 2  # checkpoints kept, the best aside
+# The files of a checkpoint folder, the last one in the format of sha256sum.
+WEIGHTS, OPTIMIZER, SCALER, PROGRESS = "model.pdparams", "model.pdopt", "model.pdscaler", "state.json"
+SUMS = "SHA256SUMS"
+DAMAGED = ".damaged"  # ending of checkpoint folders that were set aside
 _EPOCH = re.compile(r"epoch_(\d{4,})")
 
 COLUMNS = [
@@ -165,6 +167,27 @@ def _number(folder: Path) -> int:
 def is_run_folder(path: Path) -> bool:
     """Whether ``path`` is a run's folder, with its configuration and weights."""
     return (path / "config.yaml").is_file() and (path / "last.pdparams").is_file()
+
+
+def verify_checkpoint(folder: Path) -> None:
+    """Compare a checkpoint's files with their checksums.
+
+    Raises:
+        UserError: naming the file that is missing or damaged.
+    """
+    try:
+        lines = (folder / SUMS).read_text(encoding="ascii").splitlines()
+        matches = [re.fullmatch(r"([0-9a-f]{64})  ([\w.]+)", line) for line in lines]
+        sums = {match[2]: match[1] for match in matches if match}
+        if len(sums) != len(lines) or not {WEIGHTS, OPTIMIZER, PROGRESS} <= set(sums):
+            raise UserError(f"{folder / SUMS} is damaged")
+        for name, expected in sums.items():
+            if digest(folder / name) != expected:
+                raise UserError(f"{folder / name} is damaged: its checksum is not that in {SUMS}")
+    except UnicodeDecodeError:
+        raise UserError(f"{folder / SUMS} is damaged") from None
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}") from None
 
 
 def read_progress(checkpoint: Path) -> Progress:

@@ -11,29 +11,35 @@ import paddle
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ppcls_lite.config import Config, flatten
+from ppcls_lite.device import peak_memory, reset_peak_memory
 from ppcls_lite.engine import callbacks, parts
 from ppcls_lite.engine.checkpoint import restore_weights
 from ppcls_lite.engine.dashboard import Dashboard
 from ppcls_lite.engine.evaluate import evaluate
+from ppcls_lite.engine.memory import check_memory, estimate_memory
 from ppcls_lite.engine.prepare import Prepared, prepare
 from ppcls_lite.engine.result import conclude, describe_run, final_metrics, hparams
 from ppcls_lite.engine.resume import finished_result
 from ppcls_lite.engine.run_dir import Progress, RunDir
 from ppcls_lite.errors import TrainingError
+from ppcls_lite.text import describe_bytes
 
 logger = logging.getLogger(__name__)
 
 GRACE_S = 30.0
 
 
-def train(config: Config) -> dict[str, Any]:
+def train(config: Config, force: bool = False) -> dict[str, Any]:
     """Train, score and write down one run; see docs/run_directory.md for what lies in its folder afterwards.
+
+    Args:
+        force: start even where the memory is far from enough.
 
     Returns:
         What result.json holds. A finished run that is resumed is not repeated.
 
     Raises:
-        UserError: the run folder is in use, or data, weights or checkpoint do not fit.
+        UserError: the run folder is in use, data, weights or checkpoint do not fit, or memory is not enough.
         TrainingError: the loss is no number any more, or the run folder cannot be written to.
     """
     run_dir = RunDir(config.Global.output_dir)
@@ -42,12 +48,12 @@ def train(config: Config) -> dict[str, Any]:
         if writes and run_dir.path.is_dir():
             # A killed process may take a while to go, above all one with a GPU.
             run_dir.lock.acquire(patience=GRACE_S if config.Global.resume else 0.0)
-        return _train(config, run_dir, writes)
+        return _train(config, run_dir, writes, force)
     finally:
         run_dir.lock.release()
 
 
-def _train(config: Config, run_dir: RunDir, writes: bool) -> dict[str, Any]:
+def _train(config: Config, run_dir: RunDir, writes: bool, force: bool) -> dict[str, Any]:
     if config.Global.resume and (result := finished_result(config, run_dir)):
         logger.info("%s is finished: test top-1 %.4f", run_dir.path, result["test_top1"])
         return result
@@ -55,7 +61,10 @@ def _train(config: Config, run_dir: RunDir, writes: bool) -> dict[str, Any]:
     # any process.
     with paddle.utils.unique_name.guard():
         prepared = prepare(config, run_dir)
+        estimate = estimate_memory(config, prepared.model, prepared.loaders)
+        check_memory(config, estimate, force)
         # Only now is there something to write: a mistake above leaves no folder behind.
+        reset_peak_memory()
         if not writes:
             return _run(config, run_dir, prepared)
         with _explains_failed_writing(run_dir):
@@ -159,6 +168,7 @@ def _run(config: Config, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
             dashboard.close()
     if paddle.distributed.get_rank() == 0:
         run_dir.write_result(result)
+    logger.info("memory: %s at the peak", describe_bytes(peak_memory()))
     logger.info("test top-1 %.4f, loss %.4f", result["test_top1"], result["test_loss"])
     return result
 

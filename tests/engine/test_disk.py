@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from ppcls_lite.engine import callbacks
-from ppcls_lite.engine.checkpoint import verify_checkpoint
+from ppcls_lite.engine.run_dir import verify_checkpoint
 from ppcls_lite.engine.train import train
 from ppcls_lite.errors import TrainingError
 from tests.engine.helpers import scalars

@@ -1,0 +1,122 @@
+"""What training takes of memory, estimated before its first step.
+
+Parameters, gradients and optimizer are counted; the tensors that the backward pass needs are measured on one image,
+through ``paddle.autograd.saved_tensors_hooks``. Two factors, found by measuring (docs/measuring.md), stand for what
+neither tells: gradients on their way and what the allocator cannot use again.
+"""
+
+import logging
+from dataclasses import dataclass
+
+import paddle
+
+from ppcls_lite.arch.registry import fixed_input_size
+from ppcls_lite.config import Config
+from ppcls_lite.device import held_memory, on_gpu, usable_memory
+from ppcls_lite.engine import parts
+from ppcls_lite.errors import UserError
+from ppcls_lite.text import describe_bytes
+
+logger = logging.getLogger(__name__)
+
+TRAINING = 1.5  # memory of a training step over that of the tensors it keeps for the backward pass
+SCORING = 0.3  # the same of scoring, which keeps none
+LIMIT = 1.5  # times what can be had, beyond which a run is refused
+LARGE = 256  # images of a larger side are measured on a smaller one first
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes: held whatever the batch, for each image of a training step, and for other work (scoring, saving)."""
+
+    fixed: float
+    per_image: float
+    other: float
+
+    def total(self, batch_size: int) -> float:
+        """The peak, with so many images a step."""
+        return self.fixed + max(self.per_image * batch_size, self.other)
+
+    def largest_batch(self, memory: float) -> int:
+        """The largest batch whose peak is at most ``memory``; below 1 where none is."""
+        return int((memory - self.fixed) / self.per_image) if self.fixed + self.other <= memory else 0
+
+
+def estimate_memory(config: Config, model: paddle.Model, loaders: parts.Loaders) -> Estimate:
+    """The memory of training ``model``, which is as before afterwards, on this device."""
+    network = model.network
+    trained = sum(_size(p) for p in network.parameters() if not p.stop_gradient)
+    weights = sum(_size(value) for value in network.state_dict().values())
+    state = trained * (1 if config.Optimizer.name == "Momentum" else 2)  # velocity; first and second moments
+    kept = _kept_for_backward(config, network, loaders.train.split.images.shape[1])
+    fixed = held_memory() + trained + state
+    scored = [loader for loader in (loaders.val, loaders.test) if loader is not None]
+    most = max(min(loader.batch_size, len(loader.split)) for loader in scored)
+    # A checkpoint is put together in memory, with a copy of what it holds.
+    return Estimate(fixed, TRAINING * kept, max(SCORING * kept * most, weights + 2 * state))
+
+
+def check_memory(config: Config, estimate: Estimate, force: bool) -> None:
+    """Log the estimate; warn where it is more than can be had.
+
+    Raises:
+        UserError: far more, and not ``force``.
+    """
+    needed, free = estimate.total(config.DataLoader.batch_size), usable_memory()
+    logger.info("memory: about %s needed, %s can be had", describe_bytes(needed), describe_bytes(free))
+    if needed <= free:
+        return
+    problem = (
+        f"training with DataLoader.batch_size={config.DataLoader.batch_size} needs about {describe_bytes(needed)} of "
+        f"memory, and {describe_bytes(free)} can be had; {advise_batch(config, estimate, free)}"
+    )
+    if needed > LIMIT * free and not force:
+        raise UserError(f"{problem}; --force tries all the same")
+    logger.warning("warning: %s", problem)
+
+
+def advise_batch(config: Config, estimate: Estimate, free: float) -> str:
+    """Which batch would fit, in words."""
+    fits = estimate.largest_batch(free)
+    if estimate.fixed + estimate.other > free >= estimate.fixed + estimate.per_image:
+        return "a smaller DataLoader.eval_batch_size would fit"
+    return f"DataLoader.batch_size={fits} would fit" if fits >= 1 else "no batch size would fit"
+
+
+def _kept_for_backward(config: Config, network: paddle.nn.Layer, channels: int) -> float:
+    """Bytes that the backward pass of one image keeps."""
+    size = config.input_size
+    with paddle.amp.auto_cast(enable=config.AMP.use_amp and on_gpu()):
+        if size > LARGE and not fixed_input_size(config.Arch["name"]):
+            expected = _measure_kept(network, channels, LARGE) * (size / LARGE) ** 2
+            if expected > usable_memory():  # one image alone would not fit
+                return expected
+        return _measure_kept(network, channels, size)
+
+
+def _measure_kept(network: paddle.nn.Layer, channels: int, size: int) -> int:
+    statistics = [(value, value.numpy().copy()) for value in network.state_dict().values() if value.stop_gradient]
+    training = network.training
+    own = {p.data_ptr() for p in network.parameters()}
+    kept: dict[int, paddle.Tensor] = {}  # by address: several layers may keep the same tensor
+
+    def note(tensor):
+        # Shapes without data are kept, too.
+        if tensor._is_initialized() and tensor.data_ptr() not in own:
+            kept[tensor.data_ptr()] = tensor
+        return tensor
+
+    network.train()
+    with paddle.autograd.saved_tensors_hooks(note, lambda tensor: tensor):
+        network(paddle.zeros([1, channels, size, size]))
+    result = sum(map(_size, kept.values()))
+    # The one image has moved the running statistics.
+    for value, before in statistics:
+        value.set_value(before)
+    if not training:
+        network.eval()
+    return result
+
+
+def _size(tensor: paddle.Tensor) -> int:
+    return int(tensor.size) * tensor.element_size()
