@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ppcls_lite import config as configs
+from ppcls_lite import processes
 from ppcls_lite.errors import TrainingError, UserError
 from ppcls_lite.resources import count_cores
 
@@ -107,7 +108,7 @@ def import_paddle(computes: bool = True, threads: int | None = None, quiet: bool
     if quiet:
         os.environ.setdefault("GLOG_minloglevel", "2")
     if computes:
-        os.environ.setdefault("OMP_NUM_THREADS", str(count_cores()))
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, count_cores() // processes.count_local())))
     # Threads that wait spin for 1 ms, not 200: where others use the cores, too, a step took twelve times as long.
     os.environ.setdefault("KMP_BLOCKTIME", "1")
     # Paddle warns of more than one thread whatever the machine, and of a missing ccache.

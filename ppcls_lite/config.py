@@ -43,6 +43,7 @@ class Global:
     )
     checkpoints: str | None = option(None, "resume from this run folder or checkpoint folder")
     resume: Literal["auto"] | None = option(None, "auto continues what is in output_dir, or starts where nothing is")
+    sync_batch_norm: bool = option(False, "several GPUs: batch statistics over all processes, not in each")
     use_visualdl: bool = option(True, "write VisualDL records to output_dir/vdl")
 
 
@@ -71,6 +72,9 @@ class LearningRate:
 
     name: Literal["Constant", "Step", "Cosine"] = option("Constant", "schedule")
     learning_rate: PositiveFloat = option(1e-3, "the highest value")
+    base_batch_size: Positive | None = option(
+        None, "images a step over all processes that learning_rate is meant for; it is scaled in proportion"
+    )
     warmup_epochs: NonNegativeFloat = option(0.0, "linear rise from 0 over so many epochs")
     decay_epochs: tuple[Positive, ...] = option((), "Step: multiply by gamma after each of these epochs")
     gamma: Fraction = option(0.1, "Step: the factor")

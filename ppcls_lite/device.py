@@ -9,6 +9,7 @@ from pathlib import Path
 import paddle
 import psutil
 
+from ppcls_lite import processes
 from ppcls_lite.errors import UserError
 from ppcls_lite.resources import count_cores, free_memory
 from ppcls_lite.text import count
@@ -109,10 +110,10 @@ def held_memory() -> int:
 
 
 def usable_memory() -> int:
-    """Bytes that this process may take altogether: what it holds, and what nobody does."""
+    """Bytes that this process may take altogether: what it holds, and its part of what nobody does."""
     if on_gpu():
         return paddle.device.cuda.get_device_properties().total_memory
-    return free_memory() + held_memory()
+    return free_memory() // processes.count_local() + held_memory()
 
 
 def _processor() -> str:

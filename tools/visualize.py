@@ -117,7 +117,7 @@ def show(pictures, rows) -> None:
     for file, picture in pictures.items():
         write_picture(picture, file)
         print(f"wrote {file}")
-    print(f"dashboard: visualdl --logdir {file.parent / 'vdl'}")
+    print(f"dashboard: visualdl --logdir {file.parent / 'vdl'} --host 127.0.0.1")
 
 
 if __name__ == "__main__":

@@ -99,4 +99,4 @@ def _dashboard(output: Path) -> str:
     """
     command = Path(sys.executable).with_name("visualdl")
     command = command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
-    return f"dashboard: {command} --logdir {shlex.quote(str(output.absolute()))}"
+    return f"dashboard: {command} --logdir {shlex.quote(str(output.absolute()))} --host 127.0.0.1"

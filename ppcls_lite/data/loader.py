@@ -24,11 +24,18 @@ class ArrayLoader:
         flip: mirror half of the images.
         drop_last: leave out a last batch that is not full.
         seed: of order and augmentation.
-        rank, world_size: this process takes every ``world_size``-th image of the common order. When shuffling
-            (training) all ranks take equally many and step equally often; otherwise each image is taken exactly once.
+        rank, world_size: this process among all of the run. When shuffling (training), a step of all processes takes
+            the images that one process with ``batch_size * world_size`` would take, every ``world_size``-th is this
+            one's, and all step equally often. Otherwise (scoring) whole batches are dealt out, so that a batch is the
+            same whatever their number. No image is taken twice, none is left out.
+
+    Attributes:
+        share: while training, what the mean over this process's last batch counts in the mean over all processes: 1
+            for equal shares, and more for more images in a last batch that does not divide evenly.
+        step_images: images of that step in all processes.
 
     Raises:
-        UserError: not one full batch.
+        UserError: not one full batch, or fewer images than processes.
     """
 
     def __init__(
@@ -51,33 +58,48 @@ class ArrayLoader:
         self.shuffle, self.crop_padding, self.flip, self.drop_last = shuffle, crop_padding, flip, drop_last
         self.seed, self.rank, self.world_size = seed, rank, world_size
         self.epoch = 0
+        self.share, self.step_images = 1.0, 0
         if drop_last and len(self) == 0:
             raise UserError(
-                f"DataLoader.batch_size {batch_size} is more than the {self._images_per_rank()} training images "
+                f"DataLoader.batch_size {batch_size} is more than the {len(split) // world_size} training images "
                 f"of a process; take a smaller one, or DataLoader.drop_last=false"
             )
+        if shuffle and len(self) == 0:
+            raise UserError(f"{len(split)} training images are too few for {world_size} processes; start fewer")
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order and augmentation of ``epoch``."""
         self.epoch = epoch
 
-    def _images_per_rank(self) -> int:
-        n = len(self.split)
-        return n // self.world_size if self.shuffle else len(range(self.rank, n, self.world_size))
-
     def __len__(self) -> int:
-        """Batches of one epoch."""
-        full, rest = divmod(self._images_per_rank(), self.batch_size)
-        return full + (rest > 0 and not self.drop_last)
+        """Batches of one epoch in this process."""
+        if not self.shuffle:
+            full, rest = divmod(len(self.split), self.batch_size)
+            return len(range(self.rank, full + (rest > 0 and not self.drop_last), self.world_size))
+        full, rest = divmod(len(self.split), self.batch_size * self.world_size)
+        # A rest that does not reach every process goes into the step before.
+        return full + (rest >= self.world_size and not self.drop_last)
+
+    def _shards(self, order: np.ndarray) -> Iterator[np.ndarray]:
+        if not self.shuffle:
+            for i in range(len(self)):
+                start = (i * self.world_size + self.rank) * self.batch_size
+                yield order[start : start + self.batch_size]
+            return
+        size, steps = self.batch_size * self.world_size, len(self)
+        for i in range(steps):
+            last = i == steps - 1 and not self.drop_last
+            step = order[i * size : None if last else (i + 1) * size]
+            mine = step[self.rank :: self.world_size]
+            self.share, self.step_images = len(mine) * self.world_size / len(step), len(step)
+            yield mine
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         order = np.arange(len(self.split))
         if self.shuffle:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.split))
-        mine = order[self.rank :: self.world_size][: self._images_per_rank()]
         augmentation = np.random.default_rng([self.seed, self.epoch, 1 + self.rank])
-        for i in range(len(self)):
-            chosen = mine[i * self.batch_size : (i + 1) * self.batch_size]
+        for chosen in self._shards(order):
             images = self.split.images[chosen]
             if self.crop_padding:
                 images = random_crop(images, self.crop_padding, augmentation)

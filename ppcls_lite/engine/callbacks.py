@@ -14,6 +14,7 @@ from typing import Any
 import paddle
 from tqdm import tqdm
 
+from ppcls_lite import processes
 from ppcls_lite.data import ArrayLoader
 from ppcls_lite.engine.checkpoint import Snapshot, save_snapshot, take_snapshot
 from ppcls_lite.engine.dashboard import Dashboard
@@ -42,18 +43,21 @@ class EpochStart(paddle.callbacks.Callback):
 
 
 class TrainMeter(paddle.callbacks.Callback):
-    """True means over the epoch (``fit`` logs the last batch's loss), speed, and an end to a loss that is no number."""
+    """True means over the epoch (``fit`` logs the last batch's loss), speed, and an end to a loss that is no number.
 
-    def __init__(self, progress: Progress):
+    With several processes, means over all of them.
+    """
+
+    def __init__(self, loader: ArrayLoader, progress: Progress):
         super().__init__()
-        self.progress = progress
+        self.loader, self.progress = loader, progress
 
     def on_epoch_begin(self, epoch, logs=None):
         self.start = time.perf_counter()
-        self.loss_sum, self.images = 0.0, 0
+        self.loss_sum, self.images, self.own_images = 0.0, 0, 0.0
 
     def on_train_batch_end(self, step, logs=None):
-        loss, size = float(logs["loss"][0]), int(logs["batch_size"])
+        loss, size = processes.mean(float(logs["loss"][0])), self.loader.step_images
         lr = self.model._optimizer.get_lr()  # still this step's: the scheduler's callback comes last
         if not math.isfinite(loss):
             raise TrainingError(
@@ -62,6 +66,7 @@ class TrainMeter(paddle.callbacks.Callback):
             )
         self.loss_sum += loss * size
         self.images += size
+        self.own_images += size * self.loader.share / self.loader.world_size
         self.progress.row.update(
             lr=float(lr),
             train_loss=self.loss_sum / self.images,
@@ -71,7 +76,22 @@ class TrainMeter(paddle.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self.start
-        self.progress.row.update(images_per_sec=self.images / seconds, seconds=seconds)
+        row = self.progress.row
+        row.update(images_per_sec=self.images / seconds, seconds=seconds)
+        if self.loader.world_size > 1:  # fit counts what this process has seen
+            weight = self.own_images / processes.mean(self.own_images)
+            row.update({key: processes.mean(row[key] * weight) for key in ("train_top1", "train_top5")})
+
+
+class StatisticsMean(paddle.callbacks.Callback):
+    """Gives all processes the mean of their running statistics of batch norm when an epoch ends.
+
+    Without it each would score, and process 0 save, what it alone has seen.
+    """
+
+    def on_epoch_end(self, epoch, logs=None):
+        state = self.model.network.state_dict().values()
+        processes.average([value for value in state if value.stop_gradient])
 
 
 class ProgressBar(paddle.callbacks.Callback):
@@ -88,7 +108,7 @@ class ProgressBar(paddle.callbacks.Callback):
             unit="step",
             dynamic_ncols=True,
             leave=False,
-            disable=not sys.stderr.isatty(),
+            disable=not sys.stderr.isatty() or processes.rank() != 0,
         )
 
     def on_train_batch_end(self, step, logs=None):
@@ -166,7 +186,7 @@ class EpochEnd(paddle.callbacks.Callback):
         progress.epoch = row["epoch"]
         progress.rows.append(row)
         progress.wall_s += time.perf_counter() - self.start
-        if paddle.distributed.get_rank() != 0:
+        if processes.rank() != 0:
             return
         logger.info("%s", describe_row(row, progress, self.epochs))
         if self.dashboard is not None:

@@ -90,11 +90,13 @@ def restore_weights(run_dir: RunDir, progress: Progress) -> None:
             shutil.copyfile(folder / WEIGHTS, temporary)
 
 
-def load_checkpoint(model: paddle.Model, checkpoint: Path, loss_scaling: dict | None) -> None:
+def load_checkpoint(model: paddle.Model, checkpoint: Path, loss_scaling: dict | None, steps: int) -> None:
     """Restore weights, optimizer, schedule and loss scaler of a prepared model.
 
     Args:
         loss_scaling: the scaler's arguments under AMP, else None.
+        steps: how many lie behind; where the checkpoint counts others, since other processes made them, the schedule
+            is set to so many of its own.
 
     Raises:
         UserError: a file is missing, damaged, or of another network.
@@ -102,6 +104,11 @@ def load_checkpoint(model: paddle.Model, checkpoint: Path, loss_scaling: dict | 
     load_pretrained(model.network, checkpoint / WEIGHTS)
     state = read_state(checkpoint / OPTIMIZER)
     _check_optimizer_state(model, state, checkpoint / OPTIMIZER)
+    schedule = model._optimizer._learning_rate
+    if "LR_Scheduler" in state and state["LR_Scheduler"].get("last_epoch") != steps:
+        for _ in range(steps):
+            schedule.step()
+        state = {**state, "LR_Scheduler": schedule.state_dict()}
     model._optimizer.set_state_dict(state)
     scaler = checkpoint / SCALER
     if loss_scaling is not None and scaler.exists():

@@ -7,13 +7,23 @@ from paddle.optimizer import lr as schedules
 from ppcls_lite.config import LearningRate, Optimizer
 
 
-def build_schedule(config: LearningRate, steps_per_epoch: int, epochs: int) -> schedules.LRScheduler | float:
+def scaled_rate(config: LearningRate, global_batch: int) -> float:
+    """The highest learning rate for steps of ``global_batch`` images over all processes.
+
+    With ``base_batch_size`` it is in proportion to the batch, the linear scaling rule of Goyal et al., "Accurate, Large
+    Minibatch SGD", arXiv:1706.02677, section 2.1, which asks for warm-up with it; else it is ``learning_rate``.
+    """
+    return config.learning_rate * (global_batch / config.base_batch_size if config.base_batch_size else 1)
+
+
+def build_schedule(
+    config: LearningRate, peak: float, steps_per_epoch: int, epochs: int
+) -> schedules.LRScheduler | float:
     """The learning rate as Paddle's scheduler, one step a training step; a number where it is constant.
 
-    Warm-up rises linearly from 0 to ``learning_rate``; the schedule proper follows and ends with the last epoch.
+    Warm-up rises linearly from 0 to ``peak``; the schedule proper follows and ends with the last epoch.
     """
     warmup = round(config.warmup_epochs * steps_per_epoch)
-    peak = config.learning_rate
     after: schedules.LRScheduler | float = peak
     if config.name == "Cosine":
         after = schedules.CosineAnnealingDecay(peak, T_max=max(1, epochs * steps_per_epoch - warmup))

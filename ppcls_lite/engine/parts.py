@@ -8,11 +8,13 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from ppcls_lite import processes
 from ppcls_lite.arch import build_model
 from ppcls_lite.config import Config
 from ppcls_lite.data import ArrayLoader, Dataset, Split, split_balanced
 from ppcls_lite.device import on_gpu
-from ppcls_lite.engine.optim import build_optimizer, build_schedule
+from ppcls_lite.engine.optim import build_optimizer, build_schedule, scaled_rate
+from ppcls_lite.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +79,8 @@ def build_loaders(config: Config, dataset: Dataset) -> Loaders:
     shared = {
         "mean": dataset.info.mean if data.normalize else (0.0,),
         "std": dataset.info.std if data.normalize else (1.0,),
-        "rank": paddle.distributed.get_rank(),
-        "world_size": paddle.distributed.get_world_size(),
+        "rank": processes.rank(),
+        "world_size": processes.count_processes(),
     }
     return Loaders(
         ArrayLoader(
@@ -105,6 +107,19 @@ def first_batch(config: Config, loader: ArrayLoader) -> np.ndarray:
     return images * loader.std.reshape(shape) + loader.mean.reshape(shape)
 
 
+def share_batch_norm(config: Config, network: nn.Layer) -> nn.Layer:
+    """``network``, its batch norms computing over all processes where the configuration says so.
+
+    Raises:
+        UserError: on CPUs, where paddle has no kernel for it.
+    """
+    if not config.Global.sync_batch_norm or processes.count_processes() == 1:
+        return network
+    if not on_gpu():
+        raise UserError("Global.sync_batch_norm is true, but paddle has it for GPUs only; leave it out on CPUs")
+    return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+
+
 def loss_scaling(config: Config) -> dict | None:
     """Arguments of the loss scaler where training runs in mixed precision, else None; says so where AMP cannot be."""
     if not config.AMP.use_amp:
@@ -118,13 +133,27 @@ def loss_scaling(config: Config) -> dict | None:
     }
 
 
-def build_trainer(config: Config, network: nn.Layer, steps_per_epoch: int, scaling: dict | None) -> paddle.Model:
-    """A prepared ``paddle.Model``; ``scaling`` as from :func:`loss_scaling`."""
+class SharedLoss(nn.Layer):
+    """A process's part of the mean loss over all processes, of whose gradients paddle takes the plain mean."""
+
+    def __init__(self, loss: nn.Layer, loader: ArrayLoader):
+        super().__init__()
+        self.loss, self.loader = loss, loader
+
+    def forward(self, logits, labels):
+        """The mean over this process's images, weighted by their share of the step."""
+        return self.loss(logits, labels) * self.loader.share
+
+
+def build_trainer(config: Config, network: nn.Layer, loader: ArrayLoader, scaling: dict | None) -> paddle.Model:
+    """A prepared ``paddle.Model`` to train on ``loader``; ``scaling`` as from :func:`loss_scaling`."""
     model = paddle.Model(network)
-    schedule = build_schedule(config.Optimizer.lr, steps_per_epoch, config.Global.epochs)
+    peak = scaled_rate(config.Optimizer.lr, loader.batch_size * loader.world_size)
+    schedule = build_schedule(config.Optimizer.lr, peak, len(loader), config.Global.epochs)
+    loss: nn.Layer = nn.CrossEntropyLoss(label_smoothing=config.Loss.label_smoothing)
     model.prepare(
         build_optimizer(config.Optimizer, schedule, network),
-        nn.CrossEntropyLoss(label_smoothing=config.Loss.label_smoothing),
+        SharedLoss(loss, loader) if loader.world_size > 1 else loss,
         paddle.metric.Accuracy(topk=(1, 5)),
         amp_configs={"level": "O1", **scaling} if scaling else None,
     )

@@ -18,7 +18,7 @@ from ppcls_lite.device import (
 )
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.memory import Estimate, advise_batch, estimate_memory
-from ppcls_lite.engine.prepare import prepare
+from ppcls_lite.engine.prepare import open_device, prepare
 from ppcls_lite.engine.resume import finished_result
 from ppcls_lite.engine.run_dir import RunDir
 from ppcls_lite.measure.complexity import count_macs, count_params
@@ -37,6 +37,7 @@ def make_plan(config: Config) -> str:
     Raises:
         UserError: whatever training would refuse.
     """
+    open_device(config)
     run_dir = RunDir(config.Global.output_dir)
     if config.Global.resume and finished_result(config, run_dir):
         return f"{run_dir.path} is finished; nothing would be done"

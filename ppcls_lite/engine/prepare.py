@@ -1,12 +1,14 @@
 """``prepare(config)``: all that a run needs before its first step, for training and for planning alike."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import paddle
 
+from ppcls_lite import processes
 from ppcls_lite.config import Config
-from ppcls_lite.data import Dataset, load_dataset
+from ppcls_lite.data import ArrayLoader, Dataset, fetch_dataset, load_dataset
 from ppcls_lite.device import select_device
 from ppcls_lite.engine import parts
 from ppcls_lite.engine.checkpoint import load_checkpoint
@@ -15,6 +17,8 @@ from ppcls_lite.engine.run_dir import Progress, RunDir, read_progress
 from ppcls_lite.engine.seeding import seed_everything
 from ppcls_lite.errors import UserError
 from ppcls_lite.weights import load_pretrained
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,25 +32,59 @@ class Prepared:
     progress: Progress
 
 
+def open_device(config: Config) -> None:
+    """Choose this process's device, and connect it with the run's other processes, of which the first one talks.
+
+    Raises:
+        UserError: a GPU is asked for and cannot be had.
+    """
+    if processes.rank() != 0:
+        logging.getLogger("ppcls_lite").setLevel(logging.ERROR)
+    processes.connect(select_device(config.Global.device))
+
+
 def prepare(config: Config, run_dir: RunDir) -> Prepared:
-    """Choose the device, read the data, build the network, load weights or checkpoint; nothing is written.
+    """Read the data, build the network, load weights or checkpoint; nothing is written.
+
+    Process 0 decides where to go on from, and downloads; then all read the same files.
 
     Raises:
         UserError: the run folder is in use, or data, weights or checkpoint do not fit.
     """
+    checkpoint, progress = processes.decide(lambda: _find_start(config, run_dir))
+    if processes.count_processes() > 1:
+        processes.decide(lambda: fetch_dataset(config.DataLoader.dataset, config.DataLoader.root))
+    dataset = load_dataset(config.DataLoader.dataset, config.DataLoader.root)
+    loaders = parts.build_loaders(config, dataset)
+    seed_everything(config.Global.seed)
+    network = parts.share_batch_norm(config, parts.build_network(config))
+    scaling = parts.loss_scaling(config)
+    model = parts.build_trainer(config, network, loaders.train, scaling)
+    if checkpoint is not None:
+        _announce_other_processes(progress, loaders.train)
+        load_checkpoint(model, checkpoint, scaling, progress.epoch * len(loaders.train))
+    elif config.Global.pretrained_model:
+        load_pretrained(network, config.Global.pretrained_model)
+    progress.processes = processes.count_processes()
+    return Prepared(dataset, loaders, model, checkpoint, progress)
+
+
+def _find_start(config: Config, run_dir: RunDir) -> tuple[Path | None, Progress]:
     checkpoint = find_resume_point(config, run_dir)
     progress = read_progress(checkpoint) if checkpoint is not None else Progress()
     if progress.epoch > config.Global.epochs:
         raise UserError(f"{checkpoint} is past Global.epochs {config.Global.epochs}; ask for more epochs")
-    select_device(config.Global.device)
-    dataset = load_dataset(config.DataLoader.dataset, config.DataLoader.root)
-    loaders = parts.build_loaders(config, dataset)
-    seed_everything(config.Global.seed)
-    network = parts.build_network(config)
-    scaling = parts.loss_scaling(config)
-    model = parts.build_trainer(config, network, len(loaders.train), scaling)
-    if checkpoint is not None:
-        load_checkpoint(model, checkpoint, scaling)
-    elif config.Global.pretrained_model:
-        load_pretrained(network, config.Global.pretrained_model)
-    return Prepared(dataset, loaders, model, checkpoint, progress)
+    return checkpoint, progress
+
+
+def _announce_other_processes(progress: Progress, loader: ArrayLoader) -> None:
+    was, now = progress.processes, loader.world_size
+    if was != now:
+        logger.warning(
+            "warning: the run goes on with %s instead of %d: %d images a step instead of %d, %d steps an epoch",
+            f"{now} process{'es' if now > 1 else ''}",
+            was,
+            loader.batch_size * now,
+            loader.batch_size * was,
+            len(loader),
+        )

@@ -39,7 +39,8 @@ COLUMNS = [
 class Progress:
     """What a run has behind it: finished epochs with their rows of metrics.csv, the best one, the time it took.
 
-    ``row`` gathers what the running epoch measures, and is not stored.
+    ``processes`` are those that trained the last epoch. ``row`` gathers what the running epoch measures, and is not
+    stored.
     """
 
     epoch: int = 0
@@ -47,6 +48,7 @@ class Progress:
     best_val_top1: float | None = None
     best_epoch: int | None = None
     wall_s: float = 0.0
+    processes: int = 1
     row: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:

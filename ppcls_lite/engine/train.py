@@ -10,6 +10,7 @@ from typing import Any
 import paddle
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ppcls_lite import processes
 from ppcls_lite.config import Config, flatten
 from ppcls_lite.device import peak_memory, reset_peak_memory
 from ppcls_lite.engine import callbacks, parts
@@ -17,7 +18,7 @@ from ppcls_lite.engine.checkpoint import restore_weights
 from ppcls_lite.engine.dashboard import Dashboard
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.memory import check_memory, estimate_memory
-from ppcls_lite.engine.prepare import Prepared, prepare
+from ppcls_lite.engine.prepare import Prepared, open_device, prepare
 from ppcls_lite.engine.result import conclude, describe_run, final_metrics, hparams
 from ppcls_lite.engine.resume import finished_result
 from ppcls_lite.engine.run_dir import Progress, RunDir
@@ -42,21 +43,27 @@ def train(config: Config, force: bool = False) -> dict[str, Any]:
         UserError: the run folder is in use, data, weights or checkpoint do not fit, or memory is not enough.
         TrainingError: the loss is no number any more, or the run folder cannot be written to.
     """
+    open_device(config)
     run_dir = RunDir(config.Global.output_dir)
-    writes = paddle.distributed.get_rank() == 0
     try:
-        if writes and run_dir.path.is_dir():
-            # A killed process may take a while to go, above all one with a GPU.
-            run_dir.lock.acquire(patience=GRACE_S if config.Global.resume else 0.0)
-        return _train(config, run_dir, writes, force)
+        result = processes.decide(lambda: _claim(config, run_dir))
+        if result is not None:
+            logger.info("%s is finished: test top-1 %.4f", run_dir.path, result["test_top1"])
+            return result
+        return _train(config, run_dir, force)
     finally:
         run_dir.lock.release()
 
 
-def _train(config: Config, run_dir: RunDir, writes: bool, force: bool) -> dict[str, Any]:
-    if config.Global.resume and (result := finished_result(config, run_dir)):
-        logger.info("%s is finished: test top-1 %.4f", run_dir.path, result["test_top1"])
-        return result
+def _claim(config: Config, run_dir: RunDir) -> dict[str, Any] | None:
+    """Lock the run folder if there is one; the result if it holds a finished run that is to be resumed."""
+    if run_dir.path.is_dir():
+        # A killed process may take a while to go, above all one with a GPU.
+        run_dir.lock.acquire(patience=GRACE_S if config.Global.resume else 0.0)
+    return finished_result(config, run_dir) if config.Global.resume else None
+
+
+def _train(config: Config, run_dir: RunDir, force: bool) -> dict[str, Any]:
     # Parameters are named by a counter, and optimizer states by parameters: a fresh count makes resuming possible in
     # any process.
     with paddle.utils.unique_name.guard():
@@ -65,7 +72,7 @@ def _train(config: Config, run_dir: RunDir, writes: bool, force: bool) -> dict[s
         check_memory(config, estimate, force)
         # Only now is there something to write: a mistake above leaves no folder behind.
         reset_peak_memory()
-        if not writes:
+        if processes.rank() != 0:
             return _run(config, run_dir, prepared)
         with _explains_failed_writing(run_dir):
             _open_run_dir(config, run_dir, prepared)
@@ -139,6 +146,12 @@ def _log_to(path: Path):
 def _run(config: Config, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
     progress, loaders = prepared.progress, prepared.loaders
     facts = describe_run(config, prepared)
+    if progress.processes > 1:
+        logger.info(
+            "%d processes, %d images a step; where one dies all end, and Global.resume=auto goes on, with any number",
+            progress.processes,
+            config.DataLoader.batch_size * progress.processes,
+        )
     if prepared.checkpoint is not None:
         done = f"{progress.epoch} of {config.Global.epochs} epochs"
         logger.info("resumed from %s after %s", prepared.checkpoint, done)
@@ -146,8 +159,8 @@ def _run(config: Config, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
         logger.info("weights from %s", config.Global.pretrained_model)
 
     dashboard = None
-    if config.Global.use_visualdl and paddle.distributed.get_rank() == 0:
-        logger.info("dashboard: visualdl --logdir %s", run_dir.vdl)
+    if config.Global.use_visualdl and processes.rank() == 0:
+        logger.info("dashboard: visualdl --logdir %s --host 127.0.0.1", run_dir.vdl)
         dashboard = Dashboard(run_dir.vdl, progress.rows, _display_name(config))
         if progress.epoch == 0:
             dashboard.add_config(flatten(config.to_dict()))
@@ -166,7 +179,7 @@ def _run(config: Config, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
     finally:
         if dashboard is not None:
             dashboard.close()
-    if paddle.distributed.get_rank() == 0:
+    if processes.rank() == 0:
         run_dir.write_result(result)
     logger.info("memory: %s at the peak", describe_bytes(peak_memory()))
     logger.info("test top-1 %.4f, loss %.4f", result["test_top1"], result["test_loss"])
@@ -198,8 +211,9 @@ def _fit(config: Config, run_dir: RunDir, prepared: Prepared, dashboard: Dashboa
                 verbose=0,
                 callbacks=[
                     callbacks.EpochStart(loaders.train, run.seed, progress),
-                    callbacks.TrainMeter(progress),
+                    callbacks.TrainMeter(loaders.train, progress),
                     callbacks.ProgressBar(progress, run.epochs, steps),
+                    *([callbacks.StatisticsMean()] if processes.count_processes() > 1 else []),
                     callbacks.Evaluator(part, scored, run.eval_interval, run.epochs, progress, dashboard, classes),
                     epoch_end,
                 ],

@@ -20,6 +20,10 @@ def labels_of(loader):
     return [int(label) for _, labels in loader for label in labels]
 
 
+def batches_of(loader):
+    return [[int(label) for label in labels] for _, labels in loader]
+
+
 def test_random_crop_equals_the_crop_of_each_image(rng):
     images = rng.integers(0, 256, (50, 3, 8, 8), dtype=np.uint8)
     cropped = random_crop(images, 2, np.random.default_rng(5))
@@ -92,15 +96,47 @@ def test_augmentation_follows_from_seed_epoch_and_rank(rng):
 @given(n=st.integers(1, 60), batch=st.integers(1, 20), world=st.integers(1, 5), shuffle=st.booleans())
 def test_shards_overlap_nowhere_and_lose_nothing_that_scoring_needs(n, batch, world, shuffle):
     split = numbered(n, size=1)
+    if shuffle and n < world:
+        with pytest.raises(UserError, match=f"{n} training images are too few for {world} processes"):
+            ArrayLoader(split, batch, shuffle=True, world_size=world)
+        return
     loaders = [ArrayLoader(split, batch, shuffle=shuffle, rank=r, world_size=world) for r in range(world)]
     shards = [labels_of(loader) for loader in loaders]
     seen = sorted(label for shard in shards for label in shard)
-    if shuffle:  # training: equally many for every rank
+    assert seen == list(range(n))
+    if shuffle:  # training: all step equally often
         assert len({len(loader) for loader in loaders}) == 1
-        assert len(seen) == len(set(seen)) == n // world * world
-    else:
-        assert seen == list(range(n))
     assert [len(loader) for loader in loaders] == [len(list(loader)) for loader in loaders]
+
+
+@given(n=st.integers(1, 60), batch=st.integers(1, 20), world=st.integers(1, 5), drop_last=st.booleans())
+def test_processes_share_the_steps_that_one_process_would_make(n, batch, world, drop_last):
+    """Each step has the images of a single process with their batches together; only a small rest joins the last."""
+    if n < world or (drop_last and n < batch * world):
+        return
+    split = numbered(n, size=1)
+    options = {"shuffle": True, "drop_last": drop_last, "seed": 4}
+    steps = [list(step) for step in batches_of(ArrayLoader(split, batch * world, **options))]
+    if len(steps) > 1 and len(steps[-1]) < world:
+        steps[-2:] = [steps[-2] + steps[-1]]
+    loaders = [ArrayLoader(split, batch, rank=rank, world_size=world, **options) for rank in range(world)]
+    shares = np.zeros(len(steps))
+    for i, parts in enumerate(zip(*map(iter, loaders), strict=True)):
+        assert sorted(label for _, labels in parts for label in labels) == sorted(steps[i])
+        shares[i] = sum(loader.share for loader in loaders)
+        # The mean over processes, by their shares, is the mean over images.
+        means = [labels.mean() * loader.share for (_, labels), loader in zip(parts, loaders, strict=True)]
+        assert np.mean(means) == pytest.approx(np.mean(steps[i]))
+        assert {loader.step_images for loader in loaders} == {len(steps[i])}
+    np.testing.assert_allclose(shares, world)
+
+
+@given(n=st.integers(1, 60), batch=st.integers(1, 20), world=st.integers(1, 5))
+def test_scoring_deals_out_whole_batches(n, batch, world):
+    split = numbered(n, size=1)
+    whole = batches_of(ArrayLoader(split, batch))
+    shards = [batches_of(ArrayLoader(split, batch, rank=rank, world_size=world)) for rank in range(world)]
+    assert [shards[i % world][i // world] for i in range(len(whole))] == whole
 
 
 def test_drop_last_leaves_out_the_rest_and_refuses_less_than_a_batch():

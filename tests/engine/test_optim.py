@@ -12,7 +12,7 @@ from ppcls_lite.engine.optim import build_optimizer, build_schedule
 
 def rates(config, steps_per_epoch, epochs):
     """The learning rate of every step."""
-    schedule, found = build_schedule(config, steps_per_epoch, epochs), []
+    schedule, found = build_schedule(config, config.learning_rate, steps_per_epoch, epochs), []
     for _ in range(steps_per_epoch * epochs):
         found.append(schedule() if callable(schedule) else schedule)
         if callable(schedule):
