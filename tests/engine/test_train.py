@@ -64,6 +64,7 @@ def test_the_result_tells_what_is_needed_to_trust_it(finished):
         "best_epoch",
         "params",
         "macs",
+        "processes",
         "images_per_sec",
         "wall_s",
         "device",

@@ -1,0 +1,132 @@
+"""Train the same steps in one process and in several; compare the losses step by step, and scores to the last digit.
+
+python scripts/compare_processes.py                       # two CPU processes, configs/quick/mobilenetv1.yaml
+python scripts/compare_processes.py --processes 4 -o Global.device=gpu -c configs/cifar/resnet20.yaml
+
+Without augmentation. Once with batch norm frozen, where both are the same computation but for rounding, and once with
+live batch norm, where each process normalises with the statistics of its own images: that gap is reported. Scores are
+those of the initial weights. Exit status 1 where frozen losses differ by more than 1e-4 or scores by a digit.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ppcls_lite import cli, processes
+from ppcls_lite import config as configs
+from ppcls_lite.errors import TrainingError, UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+TOLERANCE = 1e-4
+JOB = "COMPARE_PROCESSES"  # what a child is to do, as JSON in its environment
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("-c", "--config", default=str(ROOT / "configs/quick/mobilenetv1.yaml"), metavar="CONFIG")
+    cli.add_overrides(parser, "settings that replace the file's")
+    parser.add_argument("--processes", type=int, default=2, metavar="N", help="to compare with one (2)")
+    parser.add_argument("--steps", type=int, default=20, metavar="N", help="to train (20)")
+    args = parser.parse_args()
+    config = cli.load_config(args)
+    if args.processes < 2 or args.steps < 1:
+        raise UserError("--processes takes at least 2, and --steps at least 1")
+    if config.DataLoader.batch_size % args.processes:
+        raise UserError(
+            f"DataLoader.batch_size is {config.DataLoader.batch_size}, expected a multiple of --processes: "
+            f"it is the batch of one process here, and shared by several"
+        )
+    equal = True
+    for frozen in (True, False):
+        alone, several = (_run(args, config, number, frozen) for number in (1, args.processes))
+        gap = max(abs(a - b) for a, b in zip(alone["losses"], several["losses"], strict=True))
+        name = "frozen" if frozen else "live"
+        print(f"batch norm {name}: losses of {args.steps} steps differ by at most {gap:.2g}")
+        same = alone["scores"] == several["scores"]
+        if frozen:
+            equal &= same and gap <= TOLERANCE
+            print(f"scores of {alone['images']} images {'equal to the last digit' if same else 'DIFFER'}:")
+            print(f"  1 process    {alone['scores']}\n  {args.processes} processes  {several['scores']}")
+        else:
+            print(f"  1 process    first {alone['losses'][0]:.4f}, last {alone['losses'][-1]:.4f}")
+            print(f"  {args.processes} processes  first {several['losses'][0]:.4f}, last {several['losses'][-1]:.4f}")
+    sys.exit(0 if equal else 1)
+
+
+def _run(args: argparse.Namespace, config: configs.Config, number: int, frozen: bool) -> dict:
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = [
+            *args.override,
+            f"DataLoader.batch_size={config.DataLoader.batch_size // number}",
+            "DataLoader.crop_padding=0",
+            "DataLoader.flip=false",
+            f"Global.output_dir={folder}/run",
+        ]
+        job = {"config": args.config, "overrides": overrides, "steps": args.steps, "frozen": frozen, "folder": folder}
+        command = [sys.executable, __file__]
+        if number > 1:
+            launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", str(number), "--log_dir", f"{folder}/log"]
+            backend = ["--backend", "gloo"] if config.Global.device == "cpu" or not _has_gpu() else []
+            command[1:1] = [*launch, *backend]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", JOB: json.dumps(job)}
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+        try:
+            return json.loads(Path(folder, "found.json").read_text())
+        except FileNotFoundError:
+            raise TrainingError(f"{number} process(es) failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}") from None
+
+
+def _has_gpu() -> bool:
+    cli.import_paddle(computes=False)
+    from ppcls_lite.device import why_no_gpu
+
+    return not why_no_gpu()
+
+
+def _run_child() -> None:
+    job = json.loads(os.environ.pop(JOB))
+    config = configs.load(job["config"], job["overrides"])
+    cli.import_paddle()
+    import paddle
+
+    from ppcls_lite.engine.callbacks import EpochStart, TrainMeter
+    from ppcls_lite.engine.evaluate import evaluate
+    from ppcls_lite.engine.prepare import open_device, prepare
+    from ppcls_lite.engine.run_dir import RunDir
+
+    losses: list[float] = []
+
+    class Recorder(TrainMeter):
+        def on_train_batch_end(self, step, logs=None):
+            super().on_train_batch_end(step, logs)
+            losses.append(processes.mean(float(logs["loss"][0])))
+            self.model.stop_training = len(losses) == job["steps"]
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.progress.epoch += 1
+
+    open_device(config)
+    prepared = prepare(config, RunDir(config.Global.output_dir))
+    network, loaders = prepared.model.network, prepared.loaders
+    scores = evaluate(network, loaders.val if loaders.val is not None else loaders.test)
+    if job["frozen"]:
+        for layer in network.sublayers():
+            if isinstance(layer, paddle.nn.BatchNorm2D):
+                layer._use_global_stats = True
+    start = EpochStart(loaders.train, config.Global.seed, prepared.progress)
+    meter = Recorder(loaders.train, prepared.progress)
+    prepared.model.fit(loaders.train, epochs=job["steps"], num_iters=job["steps"], verbose=0, callbacks=[start, meter])
+    if processes.rank() == 0:
+        figures = {"loss": scores.loss, "top1": scores.top1, "top5": scores.top5}
+        found = {"losses": losses, "images": scores.images, "scores": figures}
+        Path(job["folder"], "found.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    cli.run(_run_child if JOB in os.environ else main)

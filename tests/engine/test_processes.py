@@ -1,0 +1,76 @@
+"""Several processes: started as a person starts them, on the CPU with Gloo."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from ppcls_lite import processes
+from ppcls_lite.config import LearningRate
+from ppcls_lite.engine.optim import build_schedule, scaled_rate
+from ppcls_lite.errors import UserError
+from tests.engine.helpers import rows
+from tests.tools.helpers import QUICK, ROOT, SMALL
+
+LAUNCH = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo"]
+
+
+def start(folder, *settings, launch=LAUNCH):
+    options = ["-o", f"Global.output_dir={folder / 'run'}", "Global.device=cpu", *SMALL, *settings]
+    command = [sys.executable, *launch, *(["--log_dir", str(folder / "log")] if launch else [])]
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen([*command, "tools/train.py", "-c", QUICK, *options], cwd=ROOT, text=True, **pipe)
+
+
+def test_a_killed_process_ends_the_run_and_one_process_goes_on(tmp_path):
+    settings = ["Global.epochs=20", "Optimizer.lr.base_batch_size=16", "DataLoader.val_fraction=0.1"]
+    run, log = tmp_path / "run", tmp_path / "log"
+    launcher = start(tmp_path, *settings)
+    deadline = time.monotonic() + 60
+    while not (run / "checkpoints" / "epoch_0002").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    children = psutil.Process(launcher.pid).children(recursive=True)
+    (second,) = [child for child in children if child.environ().get("PADDLE_TRAINER_ID") == "1"]
+    os.kill(second.pid, signal.SIGKILL)
+    printed, _ = launcher.communicate(timeout=90)
+    assert launcher.returncode != 0 and "aborted" in printed
+    assert "2 processes, 32 images a step" in printed and printed.count("epoch 1/20") == 1
+    assert "epoch 1/20" not in (log / "workerlog.1").read_text()  # the second process neither talks nor writes
+    behind = len(rows(run))
+    assert 2 <= behind < 20
+
+    alone = start(tmp_path, *settings, "Global.resume=auto", launch=[])
+    printed, _ = alone.communicate(timeout=90)
+    assert alone.returncode == 0, printed
+    assert "goes on with 1 process instead of 2: 16 images a step instead of 32, 4 steps an epoch" in printed
+    found = rows(run)
+    assert [int(row["epoch"]) for row in found] == list(range(1, 21))
+    # Cosine from 0.1 in proportion to the batch, at the end of each epoch, whoever trained it.
+    config = LearningRate(name="Cosine", learning_rate=0.1, warmup_epochs=1, base_batch_size=16)
+    for row in (found[1], found[-2]):
+        shared = int(row["epoch"]) <= behind
+        assert float(row["lr"]) == pytest.approx(_rate(config, int(row["epoch"]), 32 if shared else 16))
+
+
+def _rate(config, epoch, batch):
+    schedule = build_schedule(config, scaled_rate(config, batch), 64 // batch, 20)
+    for _ in range(epoch * 64 // batch - 1):
+        schedule.step()
+    return schedule()
+
+
+def test_alone_everything_is_trivial():
+    assert (processes.rank(), processes.count_processes(), processes.count_local()) == (0, 1, 1)
+    assert processes.gather("x") == ["x"] and processes.mean(0.5) == 0.5
+    with pytest.raises(UserError, match="no"):
+        processes.decide(lambda: (_ for _ in ()).throw(UserError("no")))
+
+
+def test_processes_of_this_machine_are_counted(monkeypatch):
+    monkeypatch.setenv("PADDLE_TRAINER_ENDPOINTS", "10.0.0.1:7000,10.0.0.1:7001,10.0.0.2:7000")
+    monkeypatch.setenv("PADDLE_CURRENT_ENDPOINT", "10.0.0.1:7001")
+    assert processes.count_local() == 2
