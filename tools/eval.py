@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_lite import cli
+from ppcls_lite import cli, processes
 
 
 def main() -> None:
@@ -25,6 +25,8 @@ def main() -> None:
     from ppcls_lite.engine.trained import choose_weights
 
     results = score(config, choose_weights(config, args.config, args.override))
+    if processes.rank() != 0:
+        return
     if args.json:
         print(json.dumps(results, indent=2))
         return

@@ -6,9 +6,9 @@ from typing import Any
 
 from ppcls_lite.config import Config
 from ppcls_lite.data import load_dataset
-from ppcls_lite.device import select_device
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.parts import build_loaders
+from ppcls_lite.engine.prepare import open_device
 from ppcls_lite.engine.trained import load_trained
 
 
@@ -21,7 +21,7 @@ def score(config: Config, weights: str | Path) -> dict[str, Any]:
     Raises:
         UserError: weights that are not readable or do not fit.
     """
-    select_device(config.Global.device)
+    open_device(config)
     network = load_trained(config, weights)
     loaders = build_loaders(config, load_dataset(config.DataLoader.dataset, config.DataLoader.root))
     results: dict[str, Any] = {"weights": str(weights)}
