@@ -15,6 +15,7 @@ from ppcls_lite import config as configs
 from ppcls_lite import processes
 from ppcls_lite.errors import TrainingError, UserError
 from ppcls_lite.resources import count_cores
+from ppcls_lite.text import escape
 
 # A disk that is full or broken is no mistake in the input.
 _DEVICE_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS)
@@ -72,9 +73,12 @@ def run(main: Callable[[], None]) -> None:
     logger.propagate = False  # paddle 2.6 changes the root logger
     try:
         main()
-    except (UserError, TrainingError) as error:
+    except UserError as error:
+        print(f"error: {escape(str(error))}", file=sys.stderr)
+        sys.exit(2)
+    except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UserError) else 1)
+        sys.exit(1)
     except MemoryError as error:
         advice = "take a smaller batch; for training, tools/train.py --dry-run tells which fits"
         what = f" ({error})" if str(error) else ""

@@ -1,11 +1,13 @@
 """Reading pickles that hold data and nothing else.
 
 CIFAR's batches, ``.pdparams`` and ``.pdopt`` are pickles, and a pickle can run any code. The reader here builds plain
-containers, text, numbers and numpy arrays, and refuses every other global before it is looked up.
+containers, text, numbers and numpy arrays, and refuses every other global before it is looked up. What would take
+memory out of proportion to the file, or crash the interpreter, is refused before anything is built.
 """
 
 import io
 import pickle
+import pickletools
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ def loads(data: bytes, source: str, *, encoding: str = "ASCII") -> Any:
         UserError: damaged, or holding anything but containers, text, numbers and numeric arrays.
     """
     try:
+        _check_opcodes(data)
         return _DataUnpickler(io.BytesIO(data), encoding=encoding).load()
     except _Refused as error:
         raise UserError(f"{source} asks for {error}, which data has no need of; it was not read") from None
@@ -34,6 +37,22 @@ def loads(data: bytes, source: str, *, encoding: str = "ASCII") -> Any:
 
 class _Refused(pickle.UnpicklingError):
     pass
+
+
+# Tuples nested deeper than about 100,000 overflow the interpreter's stack when they are hashed. The largest file of a
+# network here (Oct-ResNet-200 with Adam) makes 25,000 tuples in all.
+MOST_TUPLES = 60_000
+
+
+def _check_opcodes(data: bytes) -> None:
+    """Refuse what the unpickler would do before anyone asks: make room for a memo of any size, nest without end."""
+    tuples = 0
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
+            raise _Refused(f"a memo of {argument} entries")
+        tuples += opcode.name.startswith("TUPLE")
+        if tuples > MOST_TUPLES:
+            raise _Refused(f"more than {MOST_TUPLES} tuples")
 
 
 class _DataUnpickler(pickle.Unpickler):

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import psutil
 
+from ppcls_lite.errors import UserError
+from ppcls_lite.text import describe_bytes
+
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -13,6 +16,17 @@ def count_cores() -> int:
     import joblib  # 0.1 s
 
     return joblib.cpu_count()
+
+
+def check_room(size: float, what: str) -> None:
+    """Refuse what does not fit into memory before it is taken.
+
+    Raises:
+        UserError: ``what`` takes more bytes than can be had.
+    """
+    free = free_memory()
+    if size > free:
+        raise UserError(f"{what} takes {describe_bytes(size)} of memory, and {describe_bytes(free)} can be had")
 
 
 def free_memory(cgroup: Path = CGROUP) -> int:

@@ -16,6 +16,11 @@ def describe_bytes(size: float) -> str:
     return f"{size / 2**20:.0f} MiB"
 
 
+def escape(text: str) -> str:
+    """``text`` in one line: what a file or an argument has of line breaks and control characters, as ``\\n``."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
 def count(number: int | str, word: str) -> str:
     """``"1 seed"``, ``"3 seeds"``."""
     return f"{number} {word}" if str(number) == "1" else f"{number} {word}s"

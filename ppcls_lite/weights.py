@@ -9,6 +9,7 @@ import safetensors.numpy
 from ppcls_lite import pickles
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import replacing
+from ppcls_lite.resources import check_room
 
 SUFFIX, SAFETENSORS = ".pdparams", ".safetensors"
 SUFFIXES = (SUFFIX, SAFETENSORS)
@@ -44,6 +45,7 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
         UserError: no such file, not readable, damaged, or not a dictionary of arrays.
     """
     path = find_weights(path)
+    check_room(path.stat().st_size, str(path))
     if path.suffix == SAFETENSORS:
         return read_safetensors(path)
     state = read_state(path)
@@ -89,6 +91,7 @@ def read_state(path: str | Path) -> dict[str, Any]:
         UserError: not readable, damaged, or not a dictionary.
     """
     try:
+        check_room(Path(path).stat().st_size, str(path))
         data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None

@@ -3,12 +3,17 @@
 Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 """
 
+import bz2
+import contextlib
+import gzip
 import hashlib
+import io
 import lzma
 import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -40,6 +45,7 @@ BATCH_MD5 = {
     "test_batch": "40351d587109b95175f43aff81a1287e",
 }
 MAX_BATCH_BYTES = 64 << 20  # an official batch has 31 MB
+MAX_ARCHIVE_BYTES = 512 << 20  # unpacked; the official one has 187 MB
 
 
 def load(root: str | Path | None = None) -> Dataset:
@@ -102,7 +108,7 @@ def _read_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
 def _read_archive(archive: Path) -> Iterator[tuple[str, bytes]]:
     """The batches by name, read in memory: nothing is extracted, so no path in the archive matters."""
     try:
-        with tarfile.open(archive, "r:*") as tar:
+        with _open_unpacked(archive) as unpacked, tarfile.open(fileobj=unpacked, mode="r:") as tar:
             for member in tar:
                 folder, _, name = member.name.rpartition("/")
                 if member.isfile() and name in BATCH_MD5 and folder.removeprefix("./") == FOLDER:
@@ -112,6 +118,40 @@ def _read_archive(archive: Path) -> Iterator[tuple[str, bytes]]:
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{archive} is damaged or no tar archive ({reason}); fetch it again") from None
+
+
+@contextlib.contextmanager
+def _open_unpacked(archive: Path) -> Iterator["_Bounded"]:
+    """The tar archive inside a gzip, bzip2 or xz file, or in none; its headers too are read only so far."""
+    openers = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+    with open(archive, "rb") as file:
+        opener = openers.get(file.read(2), open)
+    with opener(archive, "rb") as file:
+        yield _Bounded(file)
+
+
+class _Bounded(io.RawIOBase):
+    """A file of which no more than an archive's worth is read: a bomb unpacks to terabytes."""
+
+    def __init__(self, file: BinaryIO):
+        self.file = file
+
+    def read(self, size: int = -1) -> bytes:
+        left = MAX_ARCHIVE_BYTES - self.file.tell()
+        if size < 0 or size > left:
+            size = left + 1
+        data = self.file.read(size)
+        if len(data) > left:
+            raise tarfile.ReadError(f"it unpacks to more than {MAX_ARCHIVE_BYTES >> 20} MiB")
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_SET and offset > MAX_ARCHIVE_BYTES:
+            raise tarfile.ReadError(f"it unpacks to more than {MAX_ARCHIVE_BYTES >> 20} MiB")
+        return self.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
 
 
 def _parse(data: bytes, source: str) -> Split:

@@ -1,11 +1,15 @@
 """Reading one image file."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from ppcls_lite.errors import UserError
+
+# From 89 megapixels on Pillow warns, and from twice that it refuses: a file of kilobytes may claim any size.
+warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
 def read_image(path: str | Path, channels: int = 3, size: int | None = None) -> np.ndarray:
@@ -26,7 +30,7 @@ def read_image(path: str | Path, channels: int = 3, size: int | None = None) -> 
             if file.mode.startswith("I"):  # 16 bits a pixel, which converting would cut off at 255
                 image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
             image = image.convert("RGB" if channels == 3 else "L")
-    except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+    except (OSError, Image.DecompressionBombError, Image.DecompressionBombWarning, SyntaxError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no image file that can be read, or too large"
         raise UserError(f"{path}: {reason}; name a JPEG or PNG file") from None
     if size:

@@ -1,12 +1,14 @@
 """Exported networks as files: an .onnx file, or a Paddle model with its metadata beside it; each whole or refused."""
 
-import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ppcls_lite.deploy.metadata import Metadata
 from ppcls_lite.deploy.runtimes import ONNX, PARAMETERS, PROGRAM, import_extra
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import digest
 
 KEY = "ppcls_lite"  # of the ONNX file's metadata
 SIDECAR = ".meta.json"
@@ -21,7 +23,7 @@ def paddle_files(prefix: Path) -> tuple[Path, Path, Path]:
 def write_sidecar(prefix: Path, metadata: Metadata) -> None:
     """Write the metadata of the Paddle model PREFIX, and checksums of its files: Paddle crashes on damaged ones."""
     *files, sidecar = paddle_files(prefix)
-    sums = {file.suffix: _sha256(file) for file in files}
+    sums = {file.suffix: digest(file) for file in files}
     sidecar.write_text(json.dumps({"metadata": metadata.to_dict(), "sha256": sums}, indent=1) + "\n")
 
 
@@ -65,10 +67,26 @@ def _read_onnx(path: Path) -> Metadata:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except Exception as error:  # protobuf's, which is not our dependency
         raise UserError(f"{path} is no ONNX file that can be read ({type(error).__name__})") from None
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model.graph)):
+        raise UserError(
+            f"{path} takes weights from other files; export the network with tools/export.py, which does not"
+        )
     texts = {entry.key: entry.value for entry in model.metadata_props}
     if KEY not in texts:
         raise UserError(f"{path} has no metadata of ppcls_lite; export the network with tools/export.py")
     return Metadata.from_json(texts[KEY], path)
+
+
+def _tensors(graph) -> Iterator[Any]:
+    """All tensors that an ``onnx.GraphProto`` stores: its weights, and the constants of its nodes."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
 
 
 def _read_paddle(prefix: Path) -> Metadata:
@@ -81,14 +99,6 @@ def _read_paddle(prefix: Path) -> Metadata:
     except (ValueError, TypeError, KeyError):
         raise UserError(f"{sidecar} is damaged; export the network again") from None
     for file in files:
-        if sums.get(file.suffix) != _sha256(file):
+        if sums.get(file.suffix) != digest(file):
             raise UserError(f"{file} is not the file that {sidecar.name} describes; export the network again")
     return Metadata.from_json(metadata, sidecar)
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with open(file, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

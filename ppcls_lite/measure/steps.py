@@ -1,5 +1,6 @@
 """What is timed: inference, training steps and the data loader."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,7 @@ from ppcls_lite.data import ArrayLoader, Split
 from ppcls_lite.device import synchronize
 from ppcls_lite.measure.subject import Subject
 from ppcls_lite.measure.timing import Timing, time_in_turns
+from ppcls_lite.resources import check_room
 
 
 def inference(network: nn.Layer, subject: Subject, batch_size: int) -> Callable[[], None]:
@@ -46,6 +48,7 @@ def training_step(network: nn.Layer, subject: Subject, batch_size: int) -> Calla
 def random_images(subject: Subject, batch_size: int) -> Tensor:
     """Images [N, C, H, W] of normally distributed pixels, always the same."""
     shape = (batch_size, subject.channels, subject.image_size, subject.image_size)
+    check_room(4 * math.prod(shape), f"a batch of {batch_size} images of {subject.image_size} px")
     return paddle.to_tensor(np.random.default_rng(0).standard_normal(shape, "float32"))
 
 
@@ -76,6 +79,7 @@ def with_exchange(step: Callable[[], None], add_upsampled: Callable[[Tensor, Ten
 
 def time_loader(images: int, batch_size: int, rounds: int) -> Timing:
     """Seconds for an epoch over ``images`` random 3x32x32 images: crop, flip, normalisation to float32; one process."""
+    check_room(3 * 32 * 32 * images, f"{images} images")
     rng = np.random.default_rng(0)
     split = Split(rng.integers(0, 256, (images, 3, 32, 32), dtype=np.uint8), rng.integers(0, 10, images))
     loader = ArrayLoader(

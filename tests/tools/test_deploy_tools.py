@@ -11,20 +11,6 @@ from tests.tools.helpers import QUICK, call
 
 
 @pytest.fixture(scope="module")
-def exported(trained, tmp_path_factory):
-    """The run's network by format, and what tools/export.py printed."""
-    folder = tmp_path_factory.mktemp("exported")
-    places = {"paddle": folder / "net", "onnx": folder / "net.onnx"}
-    printed = {}
-    for form in FORMATS:
-        config = trained[0] / "config.yaml"
-        done = call("tools/export.py", "-c", config, "--format", form, "--output", places[form])
-        assert done.returncode == 0, done.stderr
-        printed[form] = done.stdout
-    return places, printed
-
-
-@pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     """Three digits as image files, and a text."""
     folder = tmp_path_factory.mktemp("pictures")

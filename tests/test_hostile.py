@@ -1,0 +1,186 @@
+"""Files from strangers: what each tries, and that nothing comes of it but one sentence.
+
+Each is read by the function that the tools read such files with.
+"""
+
+import gzip
+import io
+import json
+import os
+import pickle
+import re
+import struct
+import tarfile
+import zlib
+
+import numpy as np
+import pytest
+
+from ppcls_lite import config as configs
+from ppcls_lite.data import load_dataset
+from ppcls_lite.data.image_file import read_image
+from ppcls_lite.deploy.exported import read_metadata
+from ppcls_lite.errors import UserError
+from ppcls_lite.weights import read_weights
+from tests.deploy.formats import ONNX
+from tests.tools.helpers import call
+
+COMMAND = "touch HACKED"
+TRAIN = ["tools/train.py", "-c", "configs/quick/resnet20.yaml", "-o"]
+
+
+class Call:
+    """Pickles as a call of ``function(*arguments)``."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def archive(members):
+    """A gzipped tar archive of (TarInfo, content) pairs."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as tar:
+        for member, content in members:
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return file.getvalue()
+
+
+def batches(content=b"", prefix="cifar-10-batches-py/"):
+    names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
+    return archive((tarfile.TarInfo(prefix + name), content) for name in names)
+
+
+def bomb():
+    """A tar header that announces 2 GiB of further header, which gzip makes 2 MB of."""
+    header = tarfile.TarInfo("x")
+    header.type, header.size = tarfile.XHDTYPE, 2 << 30
+    file = io.BytesIO()
+    with gzip.open(file, "wb", compresslevel=1) as packed:
+        packed.write(header.tobuf(tarfile.USTAR_FORMAT))
+        for _ in range(600):
+            packed.write(bytes(1 << 20))
+    return file.getvalue()
+
+
+def link():
+    member = tarfile.TarInfo("cifar-10-batches-py/data_batch_1")
+    member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    return archive([(member, b"")])
+
+
+def png(width, height):
+    """A PNG of some dozen bytes that claims any size."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def huge_safetensors():
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}).encode()
+    return struct.pack("<Q", len(header)) + header
+
+
+# What it tries, the file, its content, and what the refusal says.
+HOSTILE = [
+    ("runs a shell command", "w.pdparams", pickle.dumps({"a": Call(os.system, COMMAND)}), "system, which data"),
+    ("evaluates code", "w.pdparams", pickle.dumps(Call(eval, "open('HACKED', 'w')")), "eval, which data"),
+    ("reaches for attributes", "w.pdparams", pickle.dumps(Call(getattr, "x", "upper")), "getattr, which data"),
+    (
+        "hides a call in an array of objects",
+        "w.pdparams",
+        pickle.dumps({"a": np.array([Call(os.system, COMMAND)], dtype=object)}),
+        "arrays of type object",
+    ),
+    ("takes 1 GiB with 11 bytes, by its memo", "w.pdparams", b"\x80\x02]r\0\0\0\x08.", "a memo of 134217728 entries"),
+    (
+        "overflows the stack by hashing nested tuples",
+        "w.pdparams",
+        b"\x80\x02}K\x01" + b"\x85" * 1_000_000 + b"K\x02s.",
+        "more than 60000 tuples",
+    ),
+    ("asks for an array of 1 TiB", "w.pdparams", pickle.dumps({"a": Call(np.ndarray, (1 << 40,))}), "is damaged"),
+    ("claims 4 TiB of weights", "w.safetensors", huge_safetensors(), "is damaged"),
+    ("claims a header of 2**60 bytes", "w.safetensors", struct.pack("<Q", 1 << 60), "is damaged"),
+    ("runs a command from a batch", "cifar.tar.gz", batches(pickle.dumps(Call(os.system, COMMAND))), "system, which"),
+    ("leaves its folder", "cifar.tar.gz", batches(b"x", "../../cifar-10-batches-py/"), "lacks data_batch_1"),
+    ("names absolute paths", "cifar.tar.gz", batches(b"x", "/cifar-10-batches-py/"), "lacks data_batch_1"),
+    ("links to another file", "cifar.tar.gz", link(), "lacks data_batch_1"),
+    ("unpacks to 2 GiB of header", "cifar.tar.gz", bomb(), "unpacks to more than 512 MiB"),
+    ("has a batch of 100 MB", "cifar.tar.gz", batches(bytes(100 << 20)), "has more than 64 MiB"),
+    ("claims 3.6 gigapixels", "x.png", png(60_000, 60_000), "no image file that can be read, or too large"),
+    ("claims 0.15 gigapixels", "x.png", png(15_000, 10_000), "no image file that can be read, or too large"),
+    (
+        "runs a command from YAML",
+        "x.yaml",
+        f"Arch: !!python/object/apply:os.system ['{COMMAND}']".encode(),
+        "not valid",
+    ),
+    ("includes itself", "x.yaml", b"_BASE_: x.yaml", "leads back to itself"),
+]
+READERS = {
+    ".pdparams": read_weights,
+    ".safetensors": read_weights,
+    ".gz": lambda path: load_dataset("cifar10", path),
+    ".png": read_image,
+    ".yaml": configs.load,
+}
+
+
+@pytest.mark.parametrize(("name", "content", "refusal"), [case[1:] for case in HOSTILE], ids=[c[0] for c in HOSTILE])
+def test_nothing_comes_of(tmp_path, monkeypatch, name, content, refusal):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=refusal) as refused:
+        READERS[(tmp_path / name).suffix](tmp_path / name)
+    assert "\n" not in str(refused.value)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("package", [name for name in ("onnx",) if ONNX])
+def test_an_onnx_file_cannot_read_other_files(tmp_path, package):
+    import onnx
+
+    (tmp_path / "secret").write_bytes(bytes(16))
+    weight = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[4])
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="../secret")
+    inner = onnx.helper.make_graph([onnx.helper.make_node("Constant", [], ["w"], value=weight)], "g", [], [])
+    node = onnx.helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner)
+    for graph in (
+        onnx.helper.make_graph([], "g", [], [], initializer=[weight]),
+        onnx.helper.make_graph([node], "g", [], []),
+    ):
+        path = tmp_path / "model.onnx"
+        path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
+        with pytest.raises(UserError, match="takes weights from other files"):
+            read_metadata(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refusal"),
+    [
+        (["tools/benchmark.py", "train-step", "resnet20", "--batch-size", 10**9], "takes .* TiB of memory, and"),
+        (["tools/benchmark.py", "loader", "--images", 10**12], "takes .* TiB of memory, and"),
+        (
+            ["tools/train.py", "-c", "configs/quick/resnet20.yaml", "-o", f"DataLoader.batch_size={10**9}"],
+            "more than the",
+        ),
+        ([*TRAIN, f"Arch.num_classes={10**12}"], "at most 100000"),
+        ([*TRAIN, f"Global.epochs={10**18}"], "at most 100000"),
+        ([*TRAIN, "DataLoader.image_size=1000000"], "32 to 4096"),
+    ],
+)
+def test_sizes_are_bounded_before_memory_is_taken(tmp_path, arguments, refusal):
+    place = ["-o", f"Global.output_dir={tmp_path / 'run'}"] if "-o" in arguments else []
+    done = call(*arguments, *place)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert re.search(refusal, done.stderr), done.stderr
+    assert not list(tmp_path.iterdir())

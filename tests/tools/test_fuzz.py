@@ -1,0 +1,276 @@
+"""Broken input of any kind ends in one sentence with exit status 2, and changes nothing on disk."""
+
+import copy
+import hashlib
+import io
+import runpy
+import shutil
+import sys
+import tempfile
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from ppcls_lite import cli, config_files
+from ppcls_lite import config as configs
+from ppcls_lite.data import load_dataset
+from ppcls_lite.data.image_file import read_image
+from ppcls_lite.deploy.exported import read_metadata
+from ppcls_lite.deploy.runtimes import open_runtime
+from ppcls_lite.engine.resume import find_checkpoint
+from ppcls_lite.errors import UserError
+from ppcls_lite.options import coerce
+from ppcls_lite.weights import read_weights
+from tests.data.archives import write_archive, write_folder
+from tests.data.test_fashion_mnist import write as write_fashion
+from tests.deploy.formats import ONNX
+from tests.tools.helpers import QUICK, ROOT, SMALL, call
+
+CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if "ablations" not in path.parts)
+CONFIGS = [path for path in CONFIGS if not path.name.startswith("_")]
+VALUES = [
+    None,
+    True,
+    "",
+    "text",
+    "1e-3x",
+    [],
+    {},
+    [[1]],
+    -1,
+    0,
+    2,
+    10**30,
+    0.5,
+    -0.5,
+    float("nan"),
+    float("inf"),
+    "日本",
+]
+
+
+def schema(section, prefix):
+    """Every setting with its annotation."""
+    for field in fields(section):
+        if is_dataclass(field.type):
+            yield from schema(field.type, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}", field.type
+
+
+SETTINGS = dict(pair for name, section in configs.SECTIONS.items() for pair in schema(section, f"{name}."))
+KEYS = sorted(SETTINGS)
+
+
+def is_wrong(key, value):
+    try:
+        coerce(value, SETTINGS[key], key)
+    except UserError:
+        return True
+    return False
+
+
+WRONG = [(key, value) for key in KEYS for value in VALUES if is_wrong(key, value)]
+
+
+class Accepted(Exception):
+    """The configuration was right."""
+
+
+def run_tool(*arguments):
+    """(exit status or "accepted", what was printed as an error) of tools/train.py, up to the import of paddle."""
+    errors = io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["tools/train.py", *arguments]),
+        mock.patch.object(cli, "import_paddle", side_effect=Accepted),
+        redirect_stderr(errors),
+        redirect_stdout(io.StringIO()),
+    ):
+        try:
+            runpy.run_path(str(ROOT / "tools/train.py"), run_name="__main__")
+        except SystemExit as stop:
+            return stop.code, errors.getvalue()
+        except Accepted:
+            return "accepted", ""
+
+
+def fingerprint(folder):
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder): hashlib.md5(path.read_bytes()).digest() for path in files}
+
+
+def check_refusal(status, printed, *named):
+    assert status == 2, printed
+    assert printed.startswith("error: ") and len(printed.splitlines()) == 1 and "Traceback" not in printed
+    for name in named:
+        assert str(name) in printed
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(source=st.sampled_from(CONFIGS), data=st.data())
+def test_broken_configurations(source, data):
+    raw = copy.deepcopy(config_files.read_with_bases(source))
+    kind = data.draw(st.sampled_from(["value", "typo", "section", "bytes", "base"]))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "broken.yaml"
+        named = [file]
+        if kind in ("value", "typo"):
+            key, value = data.draw(st.sampled_from(WRONG))
+            if kind == "typo":
+                place = data.draw(st.integers(key.rindex(".") + 1, len(key) - 1))
+                key = key[:place] + data.draw(st.sampled_from("xyz")) + key[place + 1 :]
+                if key in SETTINGS:
+                    return
+            *sections, last = key.split(".")
+            node = raw
+            for section in sections:
+                node = node.setdefault(section, {})
+            node[last] = value
+            named.append(key)
+        elif kind == "section":
+            raw[data.draw(st.sampled_from(["Globl", "Metric", "Optimiser", "arch"]))] = {}
+        elif kind == "base":
+            raw["_BASE_"] = data.draw(st.sampled_from(["nowhere.yaml", 3, [[]], "..", "broken.yaml"]))
+            named = []
+        text = yaml.safe_dump(raw, allow_unicode=True).encode()
+        if kind == "bytes":
+            text = damage(data, text)
+        file.write_bytes(text)
+        before = fingerprint(Path(folder))
+        status, printed = run_tool("-c", str(file))
+        if not (kind == "bytes" and status == "accepted"):
+            check_refusal(status, printed, *named)
+        assert fingerprint(Path(folder)) == before
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(source=st.sampled_from(CONFIGS), wrong=st.sampled_from(WRONG), junk=st.text(max_size=12), data=st.data())
+def test_broken_overrides(source, wrong, junk, data):
+    key, value = wrong
+    dumped = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
+    kind = data.draw(st.sampled_from(["value", "typo", "junk"]))
+    override = {"value": f"{key}={dumped}", "typo": f"{key}_={dumped}", "junk": junk}[kind]
+    if override.startswith("-"):
+        return
+    status, printed = run_tool("-c", str(source), "-o", override)
+    if kind == "junk" and override.partition("=")[0].strip() in SETTINGS:
+        return
+    check_refusal(status, printed, *([] if kind == "junk" else [key]))
+
+
+def damage(data, content):
+    """Cut off, with other bits, with a hole, with something put in, or other content altogether."""
+    kind = data.draw(st.sampled_from(["cut", "flip", "zero", "insert", "junk", "empty"]))
+    place = data.draw(st.integers(0, max(0, len(content) - 1)))
+    if kind == "cut":
+        return content[:place]
+    if kind == "flip":
+        return content[:place] + bytes([content[place] ^ data.draw(st.integers(1, 255))]) + content[place + 1 :]
+    if kind == "zero":
+        return content[:place] + bytes(min(64, len(content) - place)) + content[place + 64 :]
+    if kind == "insert":
+        return content[:place] + data.draw(st.binary(min_size=1, max_size=16)) + content[place:]
+    return data.draw(st.binary(max_size=64)) if kind == "junk" else b""
+
+
+@pytest.fixture(scope="module")
+def readable(tmp_path_factory, trained, exported):
+    """A folder, and by kind of file: the file to damage, what to read then, and with what."""
+    folder = tmp_path_factory.mktemp("readable")
+    rng = np.random.default_rng(0)
+    run, nets = folder / "run", folder / "nets"
+    shutil.copytree(trained[0], run)
+    shutil.copytree(exported[0]["paddle"].parent, nets)
+    batches = write_folder(folder / "cifar", rng)
+    archive = write_archive(folder / "cifar", batches)
+    fashion = folder / "fashion"
+    write_fashion(fashion, rng)
+    for suffix in ("png", "jpg"):
+        Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)).save(folder / f"image.{suffix}")
+    checkpoint = run / "checkpoints" / "epoch_0002"
+    kinds = {path.name: (path, checkpoint, find_checkpoint) for path in sorted(checkpoint.iterdir())}
+    for name, file, source, read in (
+        ("last.pdparams", run / "last.pdparams", run / "last.pdparams", read_weights),
+        ("config.yaml", run / "config.yaml", run / "config.yaml", configs.load),
+        ("archive", archive, archive, lambda path: load_dataset("cifar10", path)),
+        ("batch", batches / "data_batch_3", batches, lambda path: load_dataset("cifar10", path)),
+        ("images.gz", fashion / "train-images-idx3-ubyte.gz", fashion, lambda p: load_dataset("fashion_mnist", p)),
+        ("labels.gz", fashion / "t10k-labels-idx1-ubyte.gz", fashion, lambda p: load_dataset("fashion_mnist", p)),
+        ("png", folder / "image.png", folder / "image.png", read_image),
+        ("jpg", folder / "image.jpg", folder / "image.jpg", read_image),
+        *((f"net{s}", nets / f"net{s}", nets / "net", open_exported) for s in (".pdmodel", ".pdiparams", ".meta.json")),
+        *(("net.onnx", nets / "net.onnx", nets / "net.onnx", open_exported) for _ in ONNX),
+    ):
+        kinds[name] = (file, source, read)
+    for _, source, read in kinds.values():
+        read(source)  # whole, each is taken
+    return folder, kinds
+
+
+def open_exported(path):
+    metadata = read_metadata(path)
+    shape = (1, metadata.channels, metadata.image_size, metadata.image_size)
+    open_runtime(path, "onnxruntime" if path.suffix == ".onnx" else "paddle", 1)(np.zeros(shape, np.float32))
+
+
+# Their checksums, or the checksums of their formats, tell every change.
+SUMMED = {"model.pdparams", "model.pdopt", "state.json", "net.pdmodel", "net.pdiparams"}
+
+
+@settings(
+    max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_damaged_files(readable, data):
+    folder, kinds = readable
+    kind = data.draw(st.sampled_from(sorted(kinds)))
+    file, source, read = kinds[kind]
+    content = file.read_bytes()
+    damaged = damage(data, content)
+    try:
+        file.write_bytes(damaged)
+        before = fingerprint(folder)
+        try:
+            read(source)
+            refusal = None
+        except UserError as error:
+            refusal = str(error)
+        assert fingerprint(folder) == before
+    finally:
+        file.write_bytes(content)
+    if refusal is not None:
+        assert len(refusal.splitlines()) == 1 and str(source.parent) in refusal
+    else:
+        assert kind not in SUMMED or damaged == content
+
+
+@pytest.mark.parametrize(
+    ("key", "config", "scale", "file", "named"),
+    [
+        ("checkpoints", QUICK, 0.25, "model.pdparams", "of another shape or type ("),
+        ("checkpoints", "configs/quick/mobilenetv1.yaml", 0.125, "model.pdparams", "missing ("),
+        ("pretrained_model", "configs/quick/mobilenetv1.yaml", 0.125, "last.pdparams", "unexpected ("),
+    ],
+)
+def test_weights_of_another_network_are_named_and_so_is_what_differs(
+    trained, tmp_path, key, config, scale, file, named
+):
+    changes = [f"Arch.scale={scale}", f"Global.{key}={trained[0]}", f"Global.output_dir={tmp_path / 'run'}"]
+    done = call("tools/train.py", "-c", config, "-o", *SMALL, *changes)
+    check_refusal(done.returncode, done.stderr, file, "does not fit the network", named)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_another_data_set_is_named(readable):
+    folder, _ = readable
+    for name, place in (("cifar10", folder / "fashion"), ("fashion_mnist", folder / "cifar")):
+        with pytest.raises(UserError, match=f"DataLoader.root {place} (holds neither|lacks)"):
+            load_dataset(name, place)
