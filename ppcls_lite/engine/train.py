@@ -106,7 +106,8 @@ def _explains_failed_writing(run_dir: RunDir):
         whole = run_dir.list_checkpoints()
         kept = f"{whole[-1]} is whole" if whole else "there is no checkpoint yet"
         raise TrainingError(
-            f"{run_dir.path} cannot be written to ({error.strerror or error}); {kept}; {_how_to_continue(run_dir)}"
+            f"{run_dir.path} cannot be written to ({error.strerror or error}); {kept}; "
+            f"mend that, then {_how_to_continue(run_dir)}"
         ) from None
 
 

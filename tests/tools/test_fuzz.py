@@ -15,7 +15,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -225,9 +225,7 @@ def open_exported(path):
 SUMMED = {"model.pdparams", "model.pdopt", "state.json", "net.pdmodel", "net.pdiparams"}
 
 
-@settings(
-    max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_damaged_files(readable, data):
     folder, kinds = readable
