@@ -95,6 +95,7 @@ def _take_over(run_dir: RunDir, checkpoint: Path, progress: Progress) -> None:
     run_dir.adopt(checkpoint, progress.best_epoch)
     run_dir.set_aside(after=progress.epoch)
     restore_weights(run_dir, progress)
+    run_dir.prune()  # where the last process was killed before it did
 
 
 @contextlib.contextmanager

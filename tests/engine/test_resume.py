@@ -69,6 +69,15 @@ def test_a_kill_between_checkpoint_and_result_is_made_good(tiny, tmp_path):
     assert (tmp_path / "run" / "last.pdparams").exists() and len(rows(tmp_path / "run")) == 2
 
 
+def test_a_kill_before_old_checkpoints_are_deleted_is_made_good(tiny, tmp_path):
+    train(tiny())
+    folder = tmp_path / "run"
+    (folder / "result.json").unlink()
+    shutil.copytree(folder / "checkpoints" / "epoch_0002", folder / "checkpoints" / "epoch_0001")
+    train(tiny(**{"Global.resume": "auto"}))
+    assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["epoch_0002", "epoch_0003"]
+
+
 def test_resume_auto_starts_where_nothing_is(tiny):
     assert train(tiny(**{"Global.epochs": 2, "Global.resume": "auto"}))["epochs"] == 2
 
