@@ -111,14 +111,13 @@ def _draw(samples: dict[str, np.ndarray], path: str) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
-    axes.plot(samples["seconds"] / 60, samples["memory"] / 2**20)
-    axes.set(xlabel="minutes", ylabel="resident memory, MiB", ylim=(0, None))
-    other = axes.twinx()
-    other.plot(samples["seconds"] / 60, samples["files"], "C1")
-    other.set_ylabel("open files", color="C1")
-    other.set_ylim(0, None)
-    axes.set_title(f"{samples['epochs'][-1]:.0f} epochs of training")
+    figure, axes = plt.subplots(2, sharex=True, figsize=(7, 3.5), layout="constrained")
+    panels = (("resident memory, MiB", samples["memory"] / 2**20), ("open files", samples["files"]))
+    for axis, (label, values) in zip(axes, panels, strict=True):
+        axis.plot(samples["seconds"] / 60, values)
+        axis.set(ylabel=label, ylim=(0, 1.3 * values.max()))
+    axes[1].set_xlabel("minutes")
+    axes[0].set_title(f"{samples['epochs'][-1]:.0f} epochs of training")
     figure.savefig(path, dpi=120)
 
 
