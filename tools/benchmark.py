@@ -7,6 +7,8 @@
   python tools/benchmark.py deploy oct_resnet50 oct_mobilenet --alphas 0 .125 .25 .5 .75 --plot alphas.png
   python tools/benchmark.py train-step resnet50 oct_resnet50 --image-size 64 --batch-size 32 --exchanges
   python tools/benchmark.py loader
+  python tools/benchmark.py scaling resnet50 oct_resnet50 --bandwidth 12
+  python -m paddle.distributed.launch --nproc_per_node 2 --backend gloo tools/benchmark.py scaling resnet20
 
 efficiency: parameters, multiply-adds, memory access cost, activations, speed, memory and energy side by side.
 deploy: exported networks (random weights) in the runtimes that tools/predict.py uses, on the CPU; octave networks
@@ -15,6 +17,8 @@ train-step: seconds of a training step (forward, backward, SGD with momentum) an
 Octave networks are also timed with other ways to add the upsampled low branch: nn.Upsample, and reshape with broadcast
 (--exchanges).
 loader: images/s of crop, flip and normalisation to float32 at 32 px, one process.
+scaling: seconds of a training step, what the exchange of its gradients adds, measured where several processes are
+started, and the efficiency that follows for more of them (docs/scaling.md).
 """
 
 import json
@@ -24,10 +28,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_lite import cli
+from ppcls_lite import cli, processes
 from ppcls_lite.errors import UserError
 from ppcls_lite.measure.subject import parse_subjects
-from ppcls_lite.options import Fraction, NonNegative, Positive, coerce
+from ppcls_lite.options import Fraction, NonNegative, Positive, PositiveFloat, coerce
 
 BACKENDS = ("eager", "paddle", "onnxruntime", "openvino")
 FORMATS = ("table", "markdown", "csv", "json")
@@ -52,6 +56,7 @@ LIMITS = {
     "train_batch_size": NonNegative,
     "images": Positive,
     "rounds": Positive,
+    "bandwidth": PositiveFloat,
 }
 
 
@@ -90,7 +95,14 @@ def parse():
     loader.add_argument("--images", type=int, default=50_000, help="images an epoch (default 50000)")
     loader.add_argument("--batch-size", type=int, default=256, help="images a batch (default 256)")
     loader.set_defaults(run=benchmark_loader)
-    for command in (efficiency, step, loader, deploy):
+    scaling = commands.add_parser("scaling", help="training steps in several processes")
+    scaling.add_argument("networks", nargs="+", metavar="NETWORK", help=networks)
+    scaling.add_argument("--image-size", type=int, help=size)
+    scaling.add_argument("--batch-size", type=int, default=32, help="images a step and process (default 32)")
+    scaling.add_argument("--bandwidth", type=float, metavar="GB/S", help="between processes; by default as measured")
+    scaling.add_argument("--format", choices=FORMATS[:2], default="table", help="of the output (default table)")
+    scaling.set_defaults(run=benchmark_scaling)
+    for command in (efficiency, step, loader, deploy, scaling):
         command.add_argument("--rounds", type=int, default=7, help="measured turns of each (default 7)")
     for command in (step, loader):
         command.add_argument("--json", action="store_true", help="print the measurements as JSON")
@@ -202,6 +214,40 @@ def benchmark_train_step(args) -> None:
             f"{row['network']:<{width}}  {row['seconds']:>8.3f}  {row['fastest']:>8.3f}  {row['slowest']:>8.3f}  "
             f"{row['images_per_sec']:>8.1f}  {row['ratio']:.2f}"
         )
+
+
+def benchmark_scaling(args) -> None:
+    subjects = parse_subjects(args.networks, args.image_size)
+    if processes.count_processes() == 1 and args.bandwidth is None:
+        raise UserError("one process has no bandwidth to measure; give --bandwidth, or start several (see --help)")
+    cli.log_to_stderr()
+    cli.import_paddle()
+    from ppcls_lite.device import describe_device, select_device
+    from ppcls_lite.measure.scaling import measure_scaling
+    from ppcls_lite.measure.tables import milliseconds, table
+
+    processes.connect(select_device("auto"))
+    found = measure_scaling(subjects, args.batch_size, args.rounds)
+    if processes.rank() != 0:
+        return
+    number, rows = processes.count_processes(), []
+    for one in found:
+        row = {
+            "network": one.name,
+            "gradients, MiB": f"{one.gradient_bytes / 2**20:.1f}",
+            "step alone, ms": milliseconds(one.alone.median),
+        }
+        if one.together is not None and one.exchange is not None:
+            row[f"step of {number}, ms"] = milliseconds(one.together.median)
+            row["exchange, ms"] = milliseconds(one.exchange.median)
+            row["GB/s"] = f"{one.bandwidth / 1e9:.2f}"
+        bandwidth = args.bandwidth * 1e9 if args.bandwidth else one.bandwidth
+        for count in (2, 4, 8, 16):
+            row[f"efficiency of {count}"] = f"{one.alone.median / one.predict(count, bandwidth):.2f}"
+        rows.append(row)
+    source = f"{args.bandwidth:g} GB/s assumed" if args.bandwidth else "the bandwidth measured"
+    print(f"{describe_device()}; batch {args.batch_size} a process, {args.rounds} rounds; efficiencies with {source}")
+    print(table(rows, 1, "simple" if args.format == "table" else "pipe"))
 
 
 if __name__ == "__main__":

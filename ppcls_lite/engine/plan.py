@@ -6,6 +6,7 @@ import time
 import numpy as np
 import paddle
 
+from ppcls_lite import processes
 from ppcls_lite.config import Config
 from ppcls_lite.data import ArrayLoader
 from ppcls_lite.device import (
@@ -21,6 +22,7 @@ from ppcls_lite.engine.memory import Estimate, advise_batch, estimate_memory
 from ppcls_lite.engine.prepare import open_device, prepare
 from ppcls_lite.engine.resume import finished_result
 from ppcls_lite.engine.run_dir import RunDir
+from ppcls_lite.errors import UserError
 from ppcls_lite.measure.complexity import count_macs, count_params
 from ppcls_lite.text import describe_bytes, describe_seconds
 
@@ -37,6 +39,8 @@ def make_plan(config: Config) -> str:
     Raises:
         UserError: whatever training would refuse.
     """
+    if processes.count_processes() > 1:
+        raise UserError("--dry-run plans for one process; start it without paddle.distributed.launch")
     open_device(config)
     run_dir = RunDir(config.Global.output_dir)
     if config.Global.resume and finished_result(config, run_dir):
