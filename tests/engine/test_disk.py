@@ -44,7 +44,7 @@ def test_a_disk_without_room_ends_the_run_and_spares_what_is_whole(tiny, tmp_pat
     folder = tmp_path / "run"
     at_epoch(3, lambda: no_file_larger_than(100_000))  # a checkpoint's weights have 240,000 bytes
     with pytest.raises(
-        TrainingError, match=r"run cannot be written to \(File too large\); .*epoch_0002 is whole; cont"
+        TrainingError, match=r"run cannot be written to \(File too large\); .*epoch_0002 is whole; mend that, then cont"
     ):
         train(tiny())
     no_file_larger_than(resource.RLIM_INFINITY)

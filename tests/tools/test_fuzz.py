@@ -32,7 +32,7 @@ from ppcls_lite.weights import read_weights
 from tests.data.archives import write_archive, write_folder
 from tests.data.test_fashion_mnist import write as write_fashion
 from tests.deploy.formats import ONNX
-from tests.tools.helpers import QUICK, ROOT, SMALL, call
+from tests.tools.helpers import QUICK, ROOT, call
 
 CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if "ablations" not in path.parts)
 CONFIGS = [path for path in CONFIGS if not path.name.startswith("_")]
@@ -251,18 +251,16 @@ def test_damaged_files(readable, data):
 
 
 @pytest.mark.parametrize(
-    ("key", "config", "scale", "file", "named"),
+    ("key", "config", "arch", "file", "named"),
     [
-        ("checkpoints", QUICK, 0.25, "model.pdparams", "of another shape or type ("),
-        ("checkpoints", "configs/quick/mobilenetv1.yaml", 0.125, "model.pdparams", "missing ("),
-        ("pretrained_model", "configs/quick/mobilenetv1.yaml", 0.125, "last.pdparams", "unexpected ("),
+        ("checkpoints", QUICK, ["Arch.scale=0.25"], "model.pdparams", "of another shape or type ("),
+        ("checkpoints", "configs/quick/resnet20.yaml", [], "model.pdparams", "missing ("),
+        ("pretrained_model", "configs/quick/mobilenetv1.yaml", ["Arch.scale=0.125"], "last.pdparams", "unexpected ("),
     ],
 )
-def test_weights_of_another_network_are_named_and_so_is_what_differs(
-    trained, tmp_path, key, config, scale, file, named
-):
-    changes = [f"Arch.scale={scale}", f"Global.{key}={trained[0]}", f"Global.output_dir={tmp_path / 'run'}"]
-    done = call("tools/train.py", "-c", config, "-o", *SMALL, *changes)
+def test_weights_of_another_network_are_named_and_so_is_what_differs(trained, tmp_path, key, config, arch, file, named):
+    changes = [*arch, f"Global.{key}={trained[0]}", f"Global.output_dir={tmp_path / 'run'}"]
+    done = call("tools/train.py", "-c", config, "-o", "DataLoader.train_subset=64", *changes)
     check_refusal(done.returncode, done.stderr, file, "does not fit the network", named)
     assert not list(tmp_path.iterdir())
 
