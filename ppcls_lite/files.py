@@ -16,12 +16,23 @@ def replacing(path: Path):
     _remove(temporary)  # of a process that was killed
     try:
         yield temporary
-        sync(temporary)
+        for member in temporary.iterdir() if temporary.is_dir() else ():
+            _sync(member)
+        _sync(temporary)
         os.replace(temporary, path)
-        sync(path.parent)
+        _sync(path.parent)
     finally:
         with contextlib.suppress(OSError):
             _remove(temporary)
+
+
+def _sync(path: Path) -> None:
+    """Have the disk take a file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:
@@ -44,13 +55,3 @@ def digest(path: Path) -> str:
         while block := file.read(1 << 20):
             result.update(block)
     return result.hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Have the disk take a file, or a folder's files and its entries."""
-    for member in (*path.iterdir(), path) if path.is_dir() else (path,):
-        descriptor = os.open(member, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

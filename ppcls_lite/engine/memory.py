@@ -1,7 +1,7 @@
 """What training takes of memory, estimated before its first step.
 
 Parameters, gradients and optimizer are counted; the tensors that the backward pass needs are measured on one image,
-through ``paddle.autograd.saved_tensors_hooks``. Two factors, found by measuring (docs/measuring.md), stand for what
+through ``paddle.autograd.saved_tensors_hooks``. Two factors, found by measuring (docs/robustness.md), stand for what
 neither tells: gradients on their way and what the allocator cannot use again.
 """
 

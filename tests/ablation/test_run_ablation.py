@@ -178,7 +178,7 @@ def test_ctrl_c_stops_all_runs_says_how_to_go_on_and_leaves_the_folder_free(tmp_
     protocol = write_protocol(tmp_path, PROTOCOL.replace("seeds: 2", "seeds: 1"))
     out = tmp_path / "out"
     process = start(protocol, "--output", out, "--jobs", 2, "-o", "Global.epochs=1000")
-    while process.poll() is None and not (out / "plain" / "seed_0" / "checkpoints").exists():
+    while process.poll() is None and len(list(out.glob("*/seed_0/last.pdparams"))) < 2:  # both train by now
         time.sleep(0.05)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
@@ -289,7 +289,7 @@ def test_nohup_keeps_it_alive_when_the_terminal_goes(tmp_path):
 def test_a_lost_terminal_ends_it_in_order(tmp_path):
     protocol, out = write_protocol(tmp_path, PROTOCOL.replace("seeds: 2", "seeds: 1")), tmp_path / "out"
     process = start(protocol, "--output", out, "--jobs", 2, "-o", "Global.epochs=1000")
-    while process.poll() is None and not (out / "plain" / "seed_0" / "checkpoints").exists():
+    while process.poll() is None and not (out / "plain" / "seed_0" / "last.pdparams").exists():
         time.sleep(0.05)
     process.send_signal(signal.SIGHUP)
     done = finish(process)
