@@ -225,6 +225,7 @@ def benchmark_scaling(args) -> None:
     from ppcls_lite.device import describe_device, select_device
     from ppcls_lite.measure.scaling import measure_scaling
     from ppcls_lite.measure.tables import milliseconds, table
+    from ppcls_lite.measure.timing import median_ratio
 
     processes.connect(select_device("auto"))
     found = measure_scaling(subjects, args.batch_size, args.rounds)
@@ -241,12 +242,14 @@ def benchmark_scaling(args) -> None:
             row[f"step of {number}, ms"] = milliseconds(one.together.median)
             row["exchange, ms"] = milliseconds(one.exchange.median)
             row["GB/s"] = f"{one.bandwidth / 1e9:.2f}"
+            row["measured efficiency"] = f"{median_ratio(one.alone, one.together):.2f}"
         bandwidth = args.bandwidth * 1e9 if args.bandwidth else one.bandwidth
         for count in (2, 4, 8, 16):
             row[f"efficiency of {count}"] = f"{one.alone.median / one.predict(count, bandwidth):.2f}"
         rows.append(row)
     source = f"{args.bandwidth:g} GB/s assumed" if args.bandwidth else "the bandwidth measured"
-    print(f"{describe_device()}; batch {args.batch_size} a process, {args.rounds} rounds; efficiencies with {source}")
+    measured = f"batch {args.batch_size} a process, {args.rounds} rounds"
+    print(f"{describe_device()}; {measured}; efficiencies of 2 to 16 computed with {source}")
     print(table(rows, 1, "simple" if args.format == "table" else "pipe"))
 
 
