@@ -153,12 +153,14 @@ def test_an_onnx_file_cannot_read_other_files(tmp_path, package):
     weight.external_data.add(key="location", value="../secret")
     inner = onnx.helper.make_graph([onnx.helper.make_node("Constant", [], ["w"], value=weight)], "g", [], [])
     node = onnx.helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner)
-    for graph in (
-        onnx.helper.make_graph([], "g", [], [], initializer=[weight]),
-        onnx.helper.make_graph([node], "g", [], []),
+    function = onnx.helper.make_function("d", "f", [], ["w"], list(inner.node), [])
+    for graph, functions in (
+        (onnx.helper.make_graph([], "g", [], [], initializer=[weight]), []),
+        (onnx.helper.make_graph([node], "g", [], []), []),
+        (onnx.helper.make_graph([], "g", [], []), [function]),
     ):
         path = tmp_path / "model.onnx"
-        path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
+        path.write_bytes(onnx.helper.make_model(graph, functions=functions).SerializeToString())
         with pytest.raises(UserError, match="takes weights from other files"):
             read_metadata(path)
 

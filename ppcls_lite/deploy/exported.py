@@ -1,5 +1,6 @@
 """Exported networks as files: an .onnx file, or a Paddle model with its metadata beside it; each whole or refused."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,7 +68,8 @@ def _read_onnx(path: Path) -> Metadata:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except Exception as error:  # protobuf's, which is not our dependency
         raise UserError(f"{path} is no ONNX file that can be read ({type(error).__name__})") from None
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model.graph)):
+    tensors = itertools.chain(_weights(model.graph), *(_constants(function.node) for function in model.functions))
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors):
         raise UserError(
             f"{path} takes weights from other files; export the network with tools/export.py, which does not"
         )
@@ -77,16 +79,25 @@ def _read_onnx(path: Path) -> Metadata:
     return Metadata.from_json(texts[KEY], path)
 
 
-def _tensors(graph) -> Iterator[Any]:
-    """All tensors that an ``onnx.GraphProto`` stores: its weights, and the constants of its nodes."""
+def _weights(graph) -> Iterator[Any]:
+    """All tensors that an ``onnx.GraphProto`` stores, the constants of its nodes among them."""
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
-    for node in graph.node:
+    yield from _constants(graph.node)
+
+
+def _constants(nodes) -> Iterator[Any]:
+    for node in nodes:
         for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
+            sparse = (attribute.sparse_tensor, *attribute.sparse_tensors)
+            yield from (
+                attribute.t,
+                *attribute.tensors,
+                *(part for one in sparse for part in (one.values, one.indices)),
+            )
             for inner in (attribute.g, *attribute.graphs):
-                yield from _tensors(inner)
+                yield from _weights(inner)
 
 
 def _read_paddle(prefix: Path) -> Metadata:
