@@ -1,6 +1,7 @@
 """Paddle comes in by the project's own door: threads, warnings, and zlib before paddle 2.6."""
 
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from ppcls_lite.resources import count_cores
 # Under pytest-xdist the cores are shared.
 processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 cli.import_paddle(threads=max(1, count_cores() // processes) if processes > 1 else None)
+
+# Where the tests run in a shell's background Ctrl-C is ignored, also by the programs that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
