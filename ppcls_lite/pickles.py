@@ -1,14 +1,14 @@
 """Reading pickles that hold data and nothing else.
 
 CIFAR's batches, ``.pdparams`` and ``.pdopt`` are pickles, and a pickle can run any code. The reader here builds plain
-containers, text, numbers and numpy arrays, and refuses every other global before it is looked up. What would take
-memory out of proportion to the file, or crash the interpreter, is refused before anything is built.
+containers, text, numbers and numpy arrays, and refuses every other global before it is looked up. What would crash the
+interpreter is refused before anything is built.
 """
 
 import io
 import pickle
 import pickletools
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def loads(data: bytes, source: str, *, encoding: str = "ASCII") -> Any:
         UserError: damaged, or holding anything but containers, text, numbers and numeric arrays.
     """
     try:
-        _check_opcodes(data)
+        _check_nesting(data)
         return _DataUnpickler(io.BytesIO(data), encoding=encoding).load()
     except _Refused as error:
         raise UserError(f"{source} asks for {error}, which data has no need of; it was not read") from None
@@ -44,24 +44,40 @@ class _Refused(pickle.UnpicklingError):
 MOST_TUPLES = 60_000
 
 
-def _check_opcodes(data: bytes) -> None:
-    """Refuse what the unpickler would do before anyone asks: make room for a memo of any size, nest without end."""
+def _check_nesting(data: bytes) -> None:
     tuples = 0
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
-            raise _Refused(f"a memo of {argument} entries")
+    for opcode, _, _ in pickletools.genops(data):
         tuples += opcode.name.startswith("TUPLE")
         if tuples > MOST_TUPLES:
             raise _Refused(f"more than {MOST_TUPLES} tuples")
 
 
-class _DataUnpickler(pickle.Unpickler):
+# The one in Python: that in C makes room for a memo of any size, and does not let states be looked at.
+class _DataUnpickler(pickle._Unpickler):
+    def load_build(self) -> None:
+        _check_state(self.stack[-2], self.stack[-1])
+        super().load_build()
+
+    dispatch: ClassVar = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}
+
     def find_class(self, module: str, name: str) -> Any:
         # numpy renamed its core package in 2.0; both names occur in files.
         found = _ALLOWED.get((module.replace("numpy._core", "numpy.core"), name))
         if found is None:
             raise _Refused(f"{module}.{name}")
         return found
+
+
+def _check_state(target: Any, state: Any) -> None:
+    """Refuse all states but those of numeric types and arrays: others can point numpy at memory that is not theirs."""
+    if isinstance(target, np.dtype):
+        # version, byte order, no subtype, names or fields, size and alignment of the type, no flags, no metadata
+        byte_order, rest = state[1], state[2:]
+        usual = byte_order in ("<", ">", "|", b"<", b">", b"|") and rest == (None, None, None, -1, -1, 0)
+    else:  # version, shape, type, order, data
+        usual = type(target) is np.ndarray and isinstance(state[2], np.dtype) and isinstance(state[4], bytes)
+    if not usual:
+        raise _Refused("a numeric type, an array or an object of an unusual state")
 
 
 def _empty_array(subtype: Any, shape: tuple, _typecode: Any) -> np.ndarray:

@@ -30,10 +30,10 @@ TRAIN = ["tools/train.py", "-c", "configs/quick/resnet20.yaml", "-o"]
 
 
 class Call:
-    """Pickles as a call of ``function(*arguments)``."""
+    """Pickles as a call of ``function(*arguments)``, and what it returns taking ``state``."""
 
-    def __init__(self, function, *arguments):
-        self.call = function, arguments
+    def __init__(self, function, *arguments, state=None):
+        self.call = (function, arguments) if state is None else (function, arguments, state)
 
     def __reduce__(self):
         return self.call
@@ -98,7 +98,21 @@ HOSTILE = [
         pickle.dumps({"a": np.array([Call(os.system, COMMAND)], dtype=object)}),
         "arrays of type object",
     ),
-    ("takes 1 GiB with 11 bytes, by its memo", "w.pdparams", b"\x80\x02]r\0\0\0\x08.", "a memo of 134217728 entries"),
+    ("takes 1 GiB with 11 bytes, by its memo", "w.pdparams", b"\x80\x02]r\0\0\0\x08.", "holds a list"),
+    (
+        "has numbers taken for pointers",
+        "w.pdparams",
+        pickle.dumps({"a": Call(np.dtype, "f8", False, True, state=(3, "<", None, None, None, -1, -1, 63))}),
+        "of an unusual state",
+    ),
+    (
+        "has a field outside its memory",
+        "w.pdparams",
+        pickle.dumps(
+            Call(np.dtype, "f8", False, True, state=(3, "<", None, ("a",), {"a": (np.dtype("f4"), 1 << 40)}, 8, 8, 0))
+        ),
+        "of an unusual state",
+    ),
     (
         "overflows the stack by hashing nested tuples",
         "w.pdparams",
@@ -114,8 +128,8 @@ HOSTILE = [
     ("links to another file", "cifar.tar.gz", link(), "lacks data_batch_1"),
     ("unpacks to 2 GiB of header", "cifar.tar.gz", bomb(), "unpacks to more than 512 MiB"),
     ("has a batch of 100 MB", "cifar.tar.gz", batches(bytes(100 << 20)), "has more than 64 MiB"),
-    ("claims 3.6 gigapixels", "x.png", png(60_000, 60_000), "no image file that can be read, or too large"),
-    ("claims 0.15 gigapixels", "x.png", png(15_000, 10_000), "no image file that can be read, or too large"),
+    ("claims 3.6 gigapixels", "x.png", png(60_000, 60_000), "more than 89 megapixels"),
+    ("claims 0.15 gigapixels", "x.png", png(15_000, 10_000), "more than 89 megapixels"),
     (
         "runs a command from YAML",
         "x.yaml",

@@ -8,9 +8,6 @@ from PIL import Image, ImageOps
 
 from ppcls_lite.errors import UserError
 
-# From 89 megapixels on Pillow warns, and from twice that it refuses: a file of kilobytes may claim any size.
-warnings.simplefilter("error", Image.DecompressionBombWarning)
-
 
 def read_image(path: str | Path, channels: int = 3, size: int | None = None) -> np.ndarray:
     """An image file as float32 [C, H, W] in [0, 1], upright as its EXIF data say.
@@ -23,15 +20,22 @@ def read_image(path: str | Path, channels: int = 3, size: int | None = None) -> 
         UserError: no such file, or no image that Pillow reads.
     """
     try:
-        with Image.open(path) as file:
+        with warnings.catch_warnings():
+            # From 89 megapixels on Pillow warns, from twice that it refuses: a file of kilobytes may claim any size.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            opened = Image.open(path)
+        with opened as file:
             if file.mode == "F":
                 raise ValueError
             image = ImageOps.exif_transpose(file)
             if file.mode.startswith("I"):  # 16 bits a pixel, which converting would cut off at 255
                 image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
             image = image.convert("RGB" if channels == 3 else "L")
-    except (OSError, Image.DecompressionBombError, Image.DecompressionBombWarning, SyntaxError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no image file that can be read, or too large"
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        most = Image.MAX_IMAGE_PIXELS / 10**6
+        raise UserError(f"{path}: it has more than {most:.0f} megapixels; name a smaller one") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no image file that can be read"
         raise UserError(f"{path}: {reason}; name a JPEG or PNG file") from None
     if size:
         image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
