@@ -48,9 +48,9 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text)
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    result = hashlib.sha256()
+def digest(path: Path, algorithm: str = "sha256") -> str:
+    """A file's checksum, by one of hashlib's algorithms; the file may be of any size."""
+    result = hashlib.new(algorithm)
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
             result.update(block)

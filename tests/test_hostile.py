@@ -66,6 +66,16 @@ def bomb():
     return file.getvalue()
 
 
+def crowd():
+    """A thousand and some folders: headers alone, of which gzip leaves nothing, and each becomes an object."""
+    folders = []
+    for number in range(1100):
+        folder = tarfile.TarInfo(f"{number}")
+        folder.type = tarfile.DIRTYPE
+        folders.append((folder, b""))
+    return archive(folders)
+
+
 def link():
     member = tarfile.TarInfo("cifar-10-batches-py/data_batch_1")
     member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
@@ -127,6 +137,7 @@ HOSTILE = [
     ("names absolute paths", "cifar.tar.gz", batches(b"x", "/cifar-10-batches-py/"), "lacks data_batch_1"),
     ("links to another file", "cifar.tar.gz", link(), "lacks data_batch_1"),
     ("unpacks to 2 GiB of header", "cifar.tar.gz", bomb(), "unpacks to more than 512 MiB"),
+    ("holds headers without end", "cifar.tar.gz", crowd(), "has more than 1000 files"),
     ("has a batch of 100 MB", "cifar.tar.gz", batches(bytes(100 << 20)), "has more than 64 MiB"),
     ("claims 3.6 gigapixels", "x.png", png(60_000, 60_000), "more than 89 megapixels"),
     ("claims 0.15 gigapixels", "x.png", png(15_000, 10_000), "more than 89 megapixels"),

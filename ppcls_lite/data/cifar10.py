@@ -46,6 +46,7 @@ BATCH_MD5 = {
 }
 MAX_BATCH_BYTES = 64 << 20  # an official batch has 31 MB
 MAX_ARCHIVE_BYTES = 512 << 20  # unpacked; the official one has 187 MB
+MAX_MEMBERS = 1000  # files and folders of an archive; the official one has 9
 
 
 def load(root: str | Path | None = None) -> Dataset:
@@ -109,7 +110,9 @@ def _read_archive(archive: Path) -> Iterator[tuple[str, bytes]]:
     """The batches by name, read in memory: nothing is extracted, so no path in the archive matters."""
     try:
         with _open_unpacked(archive) as unpacked, tarfile.open(fileobj=unpacked, mode="r:") as tar:
-            for member in tar:
+            for number, member in enumerate(tar, 1):
+                if number > MAX_MEMBERS:
+                    raise UserError(f"{archive} has more than {MAX_MEMBERS} files: it is not the CIFAR-10 archive")
                 folder, _, name = member.name.rpartition("/")
                 if member.isfile() and name in BATCH_MD5 and folder.removeprefix("./") == FOLDER:
                     if member.size > MAX_BATCH_BYTES:

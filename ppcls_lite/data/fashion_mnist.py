@@ -4,7 +4,6 @@ Xiao et al., "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Lear
 """
 
 import gzip
-import hashlib
 import struct
 import zlib
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from ppcls_lite.data import places
 from ppcls_lite.data.arrays import Dataset, DatasetInfo, Split
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import digest
 
 INFO = DatasetInfo(
     name="fashion_mnist",
@@ -35,7 +35,7 @@ MAX_FILE_BYTES = 64 << 20  # the largest published one has 26 MB
 def load(root: str | Path | None = None) -> Dataset:
     """Read Fashion-MNIST: 60,000 training and 10,000 test images, 1x28x28. See ``ppcls_lite.data.load_dataset``."""
     folder = find(root)
-    official = all(_md5(folder / name) == md5 for name, md5 in _published().items())
+    official = all(digest(folder / name, "md5") == md5 for name, md5 in _published().items())
     return Dataset(INFO, _read(folder, "train"), _read(folder, "test"), official, str(folder))
 
 
@@ -71,10 +71,6 @@ def _published() -> dict[str, str]:
 
     md5 = (Published.TRAIN_IMAGE_MD5, Published.TRAIN_LABEL_MD5, Published.TEST_IMAGE_MD5, Published.TEST_LABEL_MD5)
     return dict(zip(_names(), md5, strict=True))
-
-
-def _md5(path: Path) -> str:
-    return hashlib.md5(path.read_bytes()).hexdigest()
 
 
 def _read(folder: Path, part: str) -> Split:

@@ -8,6 +8,9 @@ from PIL import Image, ImageOps
 
 from ppcls_lite.errors import UserError
 
+# Pillow knows more, of which some start other programs (EPS) or are rarely looked after.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+
 
 def read_image(path: str | Path, channels: int = 3, size: int | None = None) -> np.ndarray:
     """An image file as float32 [C, H, W] in [0, 1], upright as its EXIF data say.
@@ -23,7 +26,7 @@ def read_image(path: str | Path, channels: int = 3, size: int | None = None) -> 
         with warnings.catch_warnings():
             # From 89 megapixels on Pillow warns, from twice that it refuses: a file of kilobytes may claim any size.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            opened = Image.open(path)
+            opened = Image.open(path, formats=FORMATS)
         with opened as file:
             if file.mode == "F":
                 raise ValueError

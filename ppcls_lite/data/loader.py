@@ -67,6 +67,11 @@ class ArrayLoader:
         if shuffle and len(self) == 0:
             raise UserError(f"{len(split)} training images are too few for {world_size} processes; start fewer")
 
+    @property
+    def largest_batch(self) -> int:
+        """Images of this process's largest batch: ``batch_size``, or all where there are fewer."""
+        return min(self.batch_size, len(self.split))
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the order and augmentation of ``epoch``."""
         self.epoch = epoch

@@ -51,31 +51,31 @@ def estimate_memory(config: Config, model: paddle.Model, loaders: parts.Loaders)
     kept = _kept_for_backward(config, network, loaders.train.split.images.shape[1])
     fixed = held_memory() + trained + state
     scored = [loader for loader in (loaders.val, loaders.test) if loader is not None]
-    most = max(min(loader.batch_size, len(loader.split)) for loader in scored)
+    most = max(loader.largest_batch for loader in scored)
     # A checkpoint is put together in memory, with a copy of what it holds.
     return Estimate(fixed, TRAINING * kept, max(SCORING * kept * most, weights + 2 * state))
 
 
-def check_memory(config: Config, estimate: Estimate, force: bool) -> None:
-    """Log the estimate; warn where it is more than can be had.
+def check_memory(estimate: Estimate, batch_size: int, force: bool) -> None:
+    """Log the estimate for steps of ``batch_size`` images; warn where it is more than can be had.
 
     Raises:
         UserError: far more, and not ``force``.
     """
-    needed, free = estimate.total(config.DataLoader.batch_size), usable_memory()
+    needed, free = estimate.total(batch_size), usable_memory()
     logger.info("memory: about %s needed, %s can be had", describe_bytes(needed), describe_bytes(free))
     if needed <= free:
         return
     problem = (
-        f"training with DataLoader.batch_size={config.DataLoader.batch_size} needs about {describe_bytes(needed)} of "
-        f"memory, and {describe_bytes(free)} can be had; {advise_batch(config, estimate, free)}"
+        f"training with DataLoader.batch_size={batch_size} needs about {describe_bytes(needed)} of memory, "
+        f"and {describe_bytes(free)} can be had; {advise_batch(estimate, free)}"
     )
     if needed > LIMIT * free and not force:
         raise UserError(f"{problem}; --force tries all the same")
     logger.warning("warning: %s", problem)
 
 
-def advise_batch(config: Config, estimate: Estimate, free: float) -> str:
+def advise_batch(estimate: Estimate, free: float) -> str:
     """Which batch would fit, in words."""
     fits = estimate.largest_batch(free)
     if estimate.fixed + estimate.other > free >= estimate.fixed + estimate.per_image:

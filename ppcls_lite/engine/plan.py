@@ -45,11 +45,11 @@ def make_plan(config: Config) -> str:
     run_dir = RunDir(config.Global.output_dir)
     if config.Global.resume and finished_result(config, run_dir):
         return f"{run_dir.path} is finished; nothing would be done"
-    data, run = config.DataLoader, config.Global
+    run = config.Global
     with paddle.utils.unique_name.guard():
         prepared = prepare(config, run_dir)
         loaders, network = prepared.loaders, prepared.model.network
-        steps = len(loaders.train)
+        steps, batch_size = len(loaders.train), loaders.train.largest_batch
         macs = count_macs(network, config.input_size, prepared.dataset.info.channels)
         estimate = estimate_memory(config, prepared.model, loaders)
         probe = _Probe(prepared.model, loaders.train, estimate)
@@ -62,19 +62,20 @@ def make_plan(config: Config) -> str:
     total = len(todo) * steps * step_seconds + scorings * score_seconds
     if loaders.val is not None:  # the test images, once at the end
         total += score_seconds * len(loaders.test.split) / len(loaders.val.split)
-    expected, free = estimate.total(data.batch_size), usable_memory()
+    expected, free = estimate.total(batch_size), usable_memory()
     lines = [
         f"run       {run.name} -> {run_dir.path}"
         + (f", resumed from {prepared.checkpoint}" if prepared.checkpoint else ""),
         f"device    {describe_device()}",
         f"network   {config.Arch['name']} {config.arch_options}",
         f"          {count_params(network):,} parameters, {macs:,} multiply-adds at {config.input_size} px",
-        f"data      {data.dataset} from {prepared.dataset.source}: {len(loaders.train.split):,} training images"
+        f"data      {prepared.dataset.info.name} from {prepared.dataset.source}: "
+        f"{len(loaders.train.split):,} training images"
         + (f", {len(loaders.val.split):,} validation" if loaders.val is not None else "")
         + f", {len(loaders.test.split):,} test",
-        f"schedule  {len(todo)} epochs of {steps} steps of {data.batch_size} images; "
+        f"schedule  {len(todo)} epochs of {steps} steps of {batch_size} images; "
         f"{config.Optimizer.name}, {config.Optimizer.lr.name} {config.Optimizer.lr.learning_rate:g}",
-        f"step      {step_seconds:.2f} s, {data.batch_size / step_seconds:.3g} images/s ({how})",
+        f"step      {step_seconds:.2f} s, {batch_size / step_seconds:.3g} images/s ({how})",
         f"scoring   {score_seconds:.0f} s, {scorings} times",
         f"time      about {describe_seconds(total)}",
         f"memory    about {describe_bytes(expected)} estimated"
@@ -82,7 +83,7 @@ def make_plan(config: Config) -> str:
         + f"; {describe_bytes(free)} can be had",
     ]
     if expected > free:
-        lines.append(f"          that is too much here: {advise_batch(config, estimate, free)}")
+        lines.append(f"          that is too much here: {advise_batch(estimate, free)}")
     return "\n".join(lines)
 
 
@@ -90,7 +91,7 @@ class _Probe:
     """Time and memory of a training step, measured where that is quick and fits, else time from smaller batches."""
 
     def __init__(self, model: paddle.Model, loader: ArrayLoader, estimate: Estimate):
-        self.model, self.batch_size, self.estimate = model, loader.batch_size, estimate
+        self.model, self.batch_size, self.estimate = model, loader.largest_batch, estimate
         self.images, self.labels = next(iter(loader))
 
     def measure(self) -> tuple[float, int | None, str]:

@@ -69,7 +69,7 @@ def _train(config: Config, run_dir: RunDir, force: bool) -> dict[str, Any]:
     with paddle.utils.unique_name.guard():
         prepared = prepare(config, run_dir)
         estimate = estimate_memory(config, prepared.model, prepared.loaders)
-        check_memory(config, estimate, force)
+        check_memory(estimate, prepared.loaders.train.largest_batch, force)
         # Only now is there something to write: a mistake above leaves no folder behind.
         reset_peak_memory()
         if processes.rank() != 0:

@@ -58,6 +58,13 @@ def test_what_is_no_image_is_refused(name, content, message, tmp_path):
         read_image(tmp_path / name)
 
 
+def test_a_picture_for_which_pillow_would_start_another_program_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *args, **kwargs: pytest.fail("it was started"))
+    save(tmp_path / "x.eps")
+    with pytest.raises(UserError, match="no image file"):
+        read_image(tmp_path / "x.eps")
+
+
 def test_an_image_cut_off_is_refused(tmp_path):
     path = save(tmp_path / "x.png", size=(200, 200))
     path.write_bytes(path.read_bytes()[:5000])

@@ -3,14 +3,17 @@
 import logging
 import resource
 import shutil
+import subprocess
+import sys
 
 import pytest
 
 from ppcls_lite.engine import callbacks
-from ppcls_lite.engine.run_dir import RunDir, verify_checkpoint
+from ppcls_lite.engine.run_dir import RunDir, read_progress, verify_checkpoint
 from ppcls_lite.engine.train import train
 from ppcls_lite.errors import TrainingError
-from tests.engine.helpers import scalars
+from tests.engine.helpers import rows, scalars
+from tests.tools.helpers import QUICK, ROOT, SMALL, call
 
 
 @pytest.fixture
@@ -56,6 +59,36 @@ def test_a_disk_without_room_ends_the_run_and_spares_what_is_whole(tiny, tmp_pat
     assert not list(folder.rglob("*.tmp"))
     assert train(tiny(**{"Global.resume": "auto"}))["test_loss"] == whole["test_loss"]
     assert [step for step, _ in scalars(folder, "loss/train")] == [1, 2, 3]
+
+
+def test_a_file_system_that_fills_up(tmp_path):
+    """A real one, of 1,500 KiB and mounted for the tool alone: three checkpoints of 0.5 MiB do not fit."""
+    small, copy = tmp_path / "small", tmp_path / "copy"
+    small.mkdir()
+    script = (
+        'mount -t tmpfs -o size=1500k tmpfs "$0" || exit 77; "${@:2}"; status=$?; cp -a "$0/run" "$1"; exit $status'
+    )
+    train_there = [sys.executable, "tools/train.py", "-c", QUICK, "-o", f"Global.output_dir={small / 'run'}", *SMALL]
+    command = ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", script, small, copy, *train_there]
+    settings = ["Global.epochs=6", "Global.device=cpu"]
+    done = subprocess.run([*map(str, command), *settings], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode == 77 or done.stderr.startswith("unshare:"):
+        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+    assert done.returncode == 1, done.stderr
+    (line,) = done.stderr.splitlines()
+    newest = RunDir(copy).list_checkpoints()[-1]
+    assert f"run cannot be written to (No space left on device); {small / 'run/checkpoints' / newest.name} is" in line
+    assert read_progress(newest).epoch < 6
+    assert not list(copy.rglob("*.tmp"))
+
+    resumed = call(
+        "tools/train.py", "-c", copy / "config.yaml", "-o", f"Global.output_dir={copy}", "Global.resume=auto"
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"resumed from {newest}" in resumed.stdout
+    assert (
+        [int(row["epoch"]) for row in rows(copy)] == [step for step, _ in scalars(copy, "loss/train")] == [*range(1, 7)]
+    )
 
 
 def test_a_folder_that_vanishes_is_said_and_not_made_anew(tiny, tmp_path, at_epoch):

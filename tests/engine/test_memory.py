@@ -81,6 +81,11 @@ def test_too_little_memory_is_warned_of_and_far_too_little_refused(tiny, tmp_pat
     assert "warning: training with DataLoader.batch_size=16 needs about" in caplog.text
 
 
+def test_a_batch_larger_than_the_data_set_takes_no_more_than_that(tiny):
+    batch = {"Global.epochs": 2, "DataLoader.batch_size": 10**9, "DataLoader.drop_last": False}
+    assert train(tiny(**batch))["epochs"] == 2
+
+
 def test_an_image_that_would_not_fit_by_itself_is_not_tried(tiny, tmp_path, monkeypatch):
     config = tiny(**{"DataLoader.image_size": 4096})
     prepared = prepare(config, RunDir(tmp_path / "run"))

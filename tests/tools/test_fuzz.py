@@ -15,7 +15,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -127,8 +127,7 @@ def test_broken_configurations(source, data):
             if kind == "typo":
                 place = data.draw(st.integers(key.rindex(".") + 1, len(key) - 1))
                 key = key[:place] + data.draw(st.sampled_from("xyz")) + key[place + 1 :]
-                if key in SETTINGS:
-                    return
+                assume(key not in SETTINGS)
             *sections, last = key.split(".")
             node = raw
             for section in sections:
@@ -146,9 +145,9 @@ def test_broken_configurations(source, data):
         file.write_bytes(text)
         before = fingerprint(Path(folder))
         status, printed = run_tool("-c", str(file))
-        if not (kind == "bytes" and status == "accepted"):
-            check_refusal(status, printed, *named)
         assert fingerprint(Path(folder)) == before
+        assume(not (kind == "bytes" and status == "accepted"))  # other bytes in a comment break nothing
+        check_refusal(status, printed, *named)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -158,11 +157,9 @@ def test_broken_overrides(source, wrong, junk, data):
     dumped = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
     kind = data.draw(st.sampled_from(["value", "typo", "junk"]))
     override = {"value": f"{key}={dumped}", "typo": f"{key}_={dumped}", "junk": junk}[kind]
-    if override.startswith("-"):
-        return
+    assume(not override.startswith("-"))
+    assume(kind != "junk" or override.partition("=")[0].strip() not in SETTINGS)
     status, printed = run_tool("-c", str(source), "-o", override)
-    if kind == "junk" and override.partition("=")[0].strip() in SETTINGS:
-        return
     check_refusal(status, printed, *([] if kind == "junk" else [key]))
 
 
