@@ -14,12 +14,14 @@ from pathlib import Path
 from ppcls_lite import config as configs
 from ppcls_lite import processes
 from ppcls_lite.errors import TrainingError, UserError
+from ppcls_lite.logs import Console
 from ppcls_lite.resources import count_cores
+from ppcls_lite.signals import exit_on_signal, held_back
 from ppcls_lite.text import escape
 
 # A disk that is full or broken is no mistake in the input.
 _DEVICE_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS)
-_console = logging.StreamHandler(sys.stdout)
+_console = Console(sys.stdout)
 
 
 def log_to_stderr() -> None:
@@ -71,6 +73,7 @@ def run(main: Callable[[], None]) -> None:
     logger.setLevel(logging.INFO)
     logger.addHandler(_console)
     logger.propagate = False  # paddle 2.6 changes the root logger
+    logging.raiseExceptions = False  # a handler of tqdm's, too, fails in silence where its stream does
     try:
         main()
     except UserError as error:
@@ -81,7 +84,8 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(1)
     except MemoryError as error:
         advice = "take a smaller batch; for training, tools/train.py --dry-run tells which fits"
-        what = f" ({error})" if str(error) else ""
+        reason = [line.strip() for line in str(error).splitlines() if line.strip()]
+        what = f" ({reason[0]})" if reason else ""
         print(f"error: memory ran out{what}; {advice}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
@@ -120,12 +124,7 @@ def import_paddle(computes: bool = True, threads: int | None = None, quiet: bool
     import warnings
 
     warnings.filterwarnings("ignore", module="paddle")
-    with contextlib.redirect_stderr(io.StringIO()):
+    # An interruption would come out of it as another error; paddle's own handler would end the process on the spot.
+    with held_back(), contextlib.redirect_stderr(io.StringIO()):
         import paddle  # noqa: F401
-    # Paddle's own handler would end the process on the spot.
     signal.signal(signal.SIGTERM, exit_on_signal)
-
-
-def exit_on_signal(number, _frame) -> None:
-    """A signal handler that ends the program the way an error does, so that it can tidy up."""
-    raise SystemExit(128 + number)

@@ -41,7 +41,7 @@ class Global:
     pretrained_model: str | None = option(
         None, "weights to start from or to score: a run folder, a .pdparams or .safetensors file"
     )
-    checkpoints: str | None = option(None, "resume from this run folder or checkpoint folder")
+    checkpoints: str | None = option(None, "begin from the state of another run: its folder, or one of its checkpoints")
     resume: Literal["auto"] | None = option(None, "auto continues what is in output_dir, or starts where nothing is")
     sync_batch_norm: bool = option(False, "several GPUs: batch statistics over all processes, not in each")
     use_visualdl: bool = option(True, "write VisualDL records to output_dir/vdl")
@@ -266,8 +266,6 @@ def _check_together(config: Config) -> None:
         )
     if config.Optimizer.use_nesterov and config.Optimizer.name != "Momentum":
         raise UserError(f"Optimizer.use_nesterov belongs to Momentum, but Optimizer.name is {config.Optimizer.name}")
-    if run.checkpoints and run.resume:
-        raise UserError("Global.checkpoints and Global.resume exclude each other; give one")
     if run.checkpoints and run.pretrained_model:
         raise UserError("Global.checkpoints and Global.pretrained_model exclude each other; give one")
 

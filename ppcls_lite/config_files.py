@@ -1,5 +1,6 @@
 """Reading configuration files: strict YAML, ``_BASE_``, overrides. What the keys mean is in ``ppcls_lite.config``."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,11 @@ def merge(base: dict, over: dict) -> dict:
         both = isinstance(merged.get(key), dict) and isinstance(value, dict)
         merged[key] = merge(merged[key], value) if both else value
     return merged
+
+
+def is_set(key: str, overrides: Iterable[str]) -> bool:
+    """Whether one of the overrides sets ``key``."""
+    return any(override.partition("=")[0].strip() == key for override in overrides)
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:

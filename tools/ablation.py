@@ -18,6 +18,7 @@ from ppcls_lite.ablation.ablation import run_ablation
 from ppcls_lite.ablation.machine import choose_protocol
 from ppcls_lite.ablation.protocol import check_settings, list_protocols, load_protocol
 from ppcls_lite.options import Positive, coerce
+from ppcls_lite.signals import exit_on_signal
 
 
 def main() -> None:
@@ -38,7 +39,7 @@ def main() -> None:
     check_settings(args.override, "-o")
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, cli.exit_on_signal)
+            signal.signal(number, exit_on_signal)
     name = args.protocol
     if name is None:
         given = dict(setting.split("=", 1) for setting in args.override if "=" in setting)

@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_lite import cli
+from ppcls_lite.engine import run_dir
 
 
 def main() -> None:
@@ -18,7 +19,7 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true", help="build everything, run one batch, print the plan")
     parser.add_argument("--force", action="store_true", help="train even where the memory seems far from enough")
     args = parser.parse_args()
-    config = cli.load_config(args)
+    config = run_dir.stay(cli.load_config(args), args.config, args.override)
     cli.import_paddle()
     if args.dry_run:
         from ppcls_lite.engine.plan import make_plan

@@ -22,9 +22,15 @@ from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.run_dir import Progress, RunDir
 from ppcls_lite.engine.seeding import seed_everything
 from ppcls_lite.errors import TrainingError
+from ppcls_lite.signals import held_back
 from ppcls_lite.text import describe_seconds
 
 logger = logging.getLogger(__name__)
+
+_ADVICE = (
+    "lower Optimizer.lr.learning_rate or add Optimizer.lr.warmup_epochs; earlier epochs are kept, and "
+    "Global.checkpoints with another Global.output_dir goes on from one of them with other settings"
+)
 
 
 class EpochStart(paddle.callbacks.Callback):
@@ -60,10 +66,8 @@ class TrainMeter(paddle.callbacks.Callback):
         loss, size = processes.mean(float(logs["loss"][0])), self.loader.step_images
         lr = self.model._optimizer.get_lr()  # still this step's: the scheduler's callback comes last
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} in epoch {self.progress.epoch + 1}, step {step + 1}, at learning rate {lr:g}; "
-                f"lower Optimizer.lr.learning_rate or add Optimizer.lr.warmup_epochs. Finished epochs are kept"
-            )
+            when = f"in epoch {self.progress.epoch + 1}, step {step + 1}"
+            raise TrainingError(f"the loss is {loss} {when}, at learning rate {lr:g}; {_ADVICE}")
         self.loss_sum += loss * size
         self.images += size
         self.own_images += size * self.loader.share / self.loader.world_size
@@ -101,6 +105,11 @@ class ProgressBar(paddle.callbacks.Callback):
         super().__init__()
         self.progress, self.epochs, self.steps = progress, epochs, steps
 
+    @staticmethod
+    def is_shown() -> bool:
+        """Whether this process shows it."""
+        return sys.stderr.isatty() and processes.rank() == 0
+
     def on_train_begin(self, logs=None):
         self.bar = tqdm(
             total=self.epochs * self.steps,
@@ -108,7 +117,7 @@ class ProgressBar(paddle.callbacks.Callback):
             unit="step",
             dynamic_ncols=True,
             leave=False,
-            disable=not sys.stderr.isatty() or processes.rank() != 0,
+            disable=not self.is_shown(),
         )
 
     def on_train_batch_end(self, step, logs=None):
@@ -146,10 +155,8 @@ class Evaluator(paddle.callbacks.Callback):
             return
         scores = evaluate(self.model.network, self.loader)
         if not math.isfinite(scores.loss):
-            raise TrainingError(
-                f"the {self.part} loss is {scores.loss} after epoch {number}, at learning rate "
-                f"{self.progress.row['lr']:g}; lower Optimizer.lr.learning_rate. Earlier epochs are kept"
-            )
+            when = f"after epoch {number}, at learning rate {self.progress.row['lr']:g}"
+            raise TrainingError(f"the {self.part} loss is {scores.loss} {when}; {_ADVICE}")
         self.progress.row.update(
             {f"{self.part}_loss": scores.loss, f"{self.part}_top1": scores.top1, f"{self.part}_top5": scores.top5}
         )
@@ -199,8 +206,9 @@ class EpochEnd(paddle.callbacks.Callback):
     def save(self) -> None:
         """Write the newest finished epoch's checkpoint, unless that is done."""
         if self.unsaved is not None:
-            save_snapshot(self.unsaved, self.run_dir)
-            self.unsaved = None
+            with held_back():
+                save_snapshot(self.unsaved, self.run_dir)
+                self.unsaved = None
 
 
 def describe_row(row: dict[str, Any], progress: Progress, epochs: int) -> str:

@@ -80,6 +80,10 @@ def restore_weights(run_dir: RunDir, progress: Progress) -> None:
     for name, epoch in (("last", progress.epoch), ("best", progress.best_epoch)):
         folder = run_dir.checkpoint(epoch or 0)
         if not folder.is_dir():
+            if epoch and not run_dir.weights(name).exists():
+                logger.warning(
+                    "warning: there is no %s: the checkpoint of epoch %d is gone", run_dir.weights(name), epoch
+                )
             continue
         try:
             verify_checkpoint(folder)
@@ -95,8 +99,8 @@ def load_checkpoint(model: paddle.Model, checkpoint: Path, loss_scaling: dict | 
 
     Args:
         loss_scaling: the scaler's arguments under AMP, else None.
-        steps: how many lie behind; where the checkpoint counts others, since other processes made them, the schedule
-            is set to so many of its own.
+        steps: how many of this run's lie behind. The schedule is taken there anew, since the checkpoint's may be
+            another run's, or that of other processes, with other steps.
 
     Raises:
         UserError: a file is missing, damaged, or of another network.
@@ -105,7 +109,7 @@ def load_checkpoint(model: paddle.Model, checkpoint: Path, loss_scaling: dict | 
     state = read_state(checkpoint / OPTIMIZER)
     _check_optimizer_state(model, state, checkpoint / OPTIMIZER)
     schedule = model._optimizer._learning_rate
-    if "LR_Scheduler" in state and state["LR_Scheduler"].get("last_epoch") != steps:
+    if "LR_Scheduler" in state:
         for _ in range(steps):
             schedule.step()
         state = {**state, "LR_Scheduler": schedule.state_dict()}

@@ -41,17 +41,18 @@ class Dashboard:
 
         Args:
             folder: for this run alone.
-            rows: the epochs that a resumed run has behind it.
+            rows: the epochs that a resumed run has behind it; those that are missing are added.
             name: what the pages call the run; of runs with the same name they show one.
         """
         self.folder, self.name = folder, name
         self._writer = None
         self._alive = True
-        records = folder / RECORDS
-        self._complete = 0
-        if records.exists():
+        self._records = folder / RECORDS
+        self._complete, self._whole = 0, 0
+        self.is_new = not self._records.exists()
+        if not self.is_new:
             # The writer opens behind what is cut here; a failure counts as the dashboard's, like any other.
-            self._guard(lambda: self._rewind(records, rows))
+            self._guard(lambda: self._rewind(rows))
         for row in rows[self._complete :]:
             self.add_row(row)
 
@@ -60,9 +61,26 @@ class Dashboard:
         for column in _measured(row):
             self._attempt(lambda w, c=column: w.add_scalar(TAGS[c], float(row[c]), row["epoch"]))
         self._attempt(lambda w: w.flush())
+        self._guard(lambda: self._check(row))
 
-    def _rewind(self, records: Path, rows: list[dict[str, Any]]) -> None:
-        self._complete = rewind(records, {row["epoch"]: {TAGS[c] for c in _measured(row)} for row in rows})
+    def _check(self, row: dict[str, Any]) -> None:
+        """See that all has reached the disk: VisualDL's thread keeps its errors to itself.
+
+        Behind half a record its pages could read nothing, so that is cut off.
+        """
+        found = list(read_records(self._records, self._whole))
+        end = found[-1][0] if found else self._whole
+        if end < self._records.stat().st_size:
+            os.truncate(self._records, end)
+            raise OSError(f"{self._records} cannot be written to")
+        there = {value.tag for _, record in found for value in record.values if value.id == row["epoch"]}
+        if not there >= {TAGS[column] for column in _measured(row)}:
+            raise OSError(f"{self._records} cannot be written to")
+        self._whole = end
+
+    def _rewind(self, rows: list[dict[str, Any]]) -> None:
+        self._complete = rewind(self._records, {row["epoch"]: {TAGS[c] for c in _measured(row)} for row in rows})
+        self._whole = self._records.stat().st_size
 
     def add_config(self, settings: dict[str, Any]) -> None:
         """Add the resolved configuration, by dotted keys; the page folds white space, which YAML would not survive."""
@@ -111,6 +129,8 @@ class Dashboard:
 
     def _attempt(self, write: Callable[[Any], None]) -> None:
         def open_and_write():
+            if not self.folder.parent.is_dir():  # VisualDL would make it anew
+                raise FileNotFoundError(f"{self.folder.parent} is gone")
             if self._writer is None:
                 self._writer = _open(self.folder, self.name)
             write(self._writer)
@@ -124,7 +144,9 @@ class Dashboard:
             action()
         except Exception as error:  # a failing dashboard must not end a night's training
             self._alive = False
-            logger.warning("VisualDL failed (%s); the run goes on without it", error)
+            logger.warning(
+                "warning: VisualDL failed (%s); the run goes on without it, and a resumed one fills in", error
+            )
 
 
 def _measured(row: dict[str, Any]) -> list[str]:
@@ -142,7 +164,7 @@ def rewind(records: Path, needed: Mapping[int, set[str]]) -> int:
     """Cut off all that does not belong to the epochs that a resumed run has behind it.
 
     That is what follows them, since the run writes it again; what follows a gap, as a full disk leaves; and a record
-    that a killed process left half written, behind which nothing could be read.
+    that is damaged or half written, as a killed process leaves it, with all behind, which cannot be read.
 
     Args:
         needed: for each of these epochs, 1 and following, the tags of its scalars.
@@ -150,7 +172,7 @@ def rewind(records: Path, needed: Mapping[int, set[str]]) -> int:
     Returns:
         The last epoch that is there with all of them; 0 for none.
     """
-    found = [(end, record) for end, record in _read(records)]
+    found = list(read_records(records))
     there: dict[int, set[str]] = {}
     for _, record in found:
         for value in record.values:
@@ -169,16 +191,21 @@ def rewind(records: Path, needed: Mapping[int, set[str]]) -> int:
     return complete
 
 
-def _read(records: Path) -> Iterator[tuple[int, Any]]:
-    """Whole records, each with the position behind it."""
+def read_records(records: Path, start: int = 0) -> Iterator[tuple[int, Any]]:
+    """VisualDL's records from position ``start`` to the first that is not whole, each with the position behind it."""
+    from google.protobuf.message import DecodeError
     from visualdl.proto import record_pb2
 
-    size, end = records.stat().st_size, 0
+    size, end = records.stat().st_size, start
     with open(records, "rb") as file:
+        file.seek(start)
         while end + 8 <= size:
             (length,) = struct.unpack("<Q", file.read(8))  # VisualDL's framing: length, then the record
             if end + 8 + length > size:
                 return
-            record = record_pb2.Record.FromString(file.read(length))
+            try:
+                record = record_pb2.Record.FromString(file.read(length))
+            except DecodeError:
+                return
             end += 8 + length
             yield end, record

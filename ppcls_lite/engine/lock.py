@@ -18,8 +18,8 @@ class FolderLock:
         self.folder = folder
         self._descriptor: int | None = None
 
-    def acquire(self, patience: float = 0.0) -> None:
-        """Claim the folder, unless this object has it already.
+    def acquire(self, patience: float = 0.0) -> bool:
+        """Claim the folder, unless this object has it already; whether it is newly claimed.
 
         Args:
             patience: seconds to wait for a process that is about to end.
@@ -28,7 +28,7 @@ class FolderLock:
             UserError: another process has it.
         """
         if self._descriptor is not None:
-            return
+            return False
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             self._wait_for(descriptor, patience)
@@ -40,9 +40,10 @@ class FolderLock:
         except OSError as error:  # some network file systems
             logger.info("%s cannot be locked (%s): see that no other process writes there", self.folder, error.strerror)
         self._descriptor = descriptor
+        return True
 
     def _wait_for(self, descriptor: int, patience: float) -> None:
-        deadline = time.monotonic() + patience
+        deadline, said = time.monotonic() + patience, False
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -50,6 +51,9 @@ class FolderLock:
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     raise
+            if not said:
+                logger.info("%s is in use by another process; waiting %.0f s for its end", self.folder, patience)
+                said = True
             time.sleep(0.2)
 
     def release(self) -> None:

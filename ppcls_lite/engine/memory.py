@@ -88,7 +88,10 @@ def _kept_for_backward(config: Config, network: paddle.nn.Layer, channels: int) 
     size = config.input_size
     with paddle.amp.auto_cast(enable=config.AMP.use_amp and on_gpu()):
         if size > LARGE and not fixed_input_size(config.Arch["name"]):
-            expected = _measure_kept(network, channels, LARGE) * (size / LARGE) ** 2
+            with paddle.utils.unique_name.guard():
+                small = parts.build_network(config, resizes=False)
+            expected = _measure_kept(small, channels, LARGE) * (size / LARGE) ** 2
+            del small
             if expected > usable_memory():  # one image alone would not fit
                 return expected
         return _measure_kept(network, channels, size)

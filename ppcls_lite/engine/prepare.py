@@ -23,12 +23,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run before its first step; ``checkpoint`` is the folder that it goes on from, or None."""
+    """A run before its first step.
+
+    ``checkpoint`` is the folder that it goes on from, or None; ``origin`` what ``Global.checkpoints`` names of another
+    run, now or when the run began.
+    """
 
     dataset: Dataset
     loaders: parts.Loaders
     model: paddle.Model
     checkpoint: Path | None
+    origin: Path | None
     progress: Progress
 
 
@@ -51,7 +56,7 @@ def prepare(config: Config, run_dir: RunDir) -> Prepared:
     Raises:
         UserError: the run folder is in use, or data, weights or checkpoint do not fit.
     """
-    checkpoint, progress = processes.decide(lambda: _find_start(config, run_dir))
+    checkpoint, origin, progress = processes.decide(lambda: _find_start(config, run_dir))
     if processes.count_processes() > 1:
         processes.decide(lambda: fetch_dataset(config.DataLoader.dataset, config.DataLoader.root))
     dataset = load_dataset(config.DataLoader.dataset, config.DataLoader.root)
@@ -66,15 +71,15 @@ def prepare(config: Config, run_dir: RunDir) -> Prepared:
     elif config.Global.pretrained_model:
         load_pretrained(network, config.Global.pretrained_model)
     progress.processes = processes.count_processes()
-    return Prepared(dataset, loaders, model, checkpoint, progress)
+    return Prepared(dataset, loaders, model, checkpoint, origin, progress)
 
 
-def _find_start(config: Config, run_dir: RunDir) -> tuple[Path | None, Progress]:
-    checkpoint = find_resume_point(config, run_dir)
+def _find_start(config: Config, run_dir: RunDir) -> tuple[Path | None, Path | None, Progress]:
+    checkpoint, origin = find_resume_point(config, run_dir)
     progress = read_progress(checkpoint) if checkpoint is not None else Progress()
     if progress.epoch > config.Global.epochs:
         raise UserError(f"{checkpoint} is past Global.epochs {config.Global.epochs}; ask for more epochs")
-    return checkpoint, progress
+    return checkpoint, origin, progress
 
 
 def _announce_other_processes(progress: Progress, loader: ArrayLoader) -> None:

@@ -5,29 +5,34 @@ from pathlib import Path
 from typing import Any
 
 from ppcls_lite.config import Config, flatten
-from ppcls_lite.engine.run_dir import PROGRESS, RunDir, verify_checkpoint
+from ppcls_lite.engine.run_dir import PROGRESS, SUMS, RunDir, verify_checkpoint
 from ppcls_lite.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 
-def find_resume_point(config: Config, run_dir: RunDir) -> Path | None:
-    """The checkpoint folder to go on from, or None for a fresh start.
+def find_resume_point(config: Config, run_dir: RunDir) -> tuple[Path | None, Path | None]:
+    """The checkpoint folder to go on from, or None for a fresh start, and the place in another run that it began from.
 
     Raises:
         UserError: the run folder is in use and not to be resumed, or belongs to another configuration.
     """
     run = config.Global
-    if run.checkpoints:
-        if run_dir.is_used():
-            raise UserError(_in_use(run_dir))
-        return find_checkpoint(run.checkpoints)
-    if not run_dir.is_used():
-        return None
-    if run.resume is None:
-        raise UserError(_in_use(run_dir))
-    check_same_settings(config, run_dir)
-    return _newest_whole(run_dir)
+    origin = Path(run.checkpoints).expanduser() if run.checkpoints else None
+    if run_dir.is_used():
+        if run.resume is None:
+            raise UserError(run_dir.in_use())
+        check_same_settings(config, run_dir)
+        origin = run_dir.origin() or origin
+        own = _newest_whole(run_dir)
+        if own is not None:
+            return own, origin
+        if run_dir.weights("last").exists():
+            raise UserError(
+                f"{run_dir.path} has weights and no checkpoint to go on from; choose another Global.output_dir, and "
+                f"start from them with -o Global.pretrained_model={run_dir.path}"
+            )
+    return find_checkpoint(origin) if origin else None, origin
 
 
 def _newest_whole(run_dir: RunDir) -> Path | None:
@@ -74,20 +79,16 @@ def check_same_settings(config: Config, run_dir: RunDir, elsewhere: str = "anoth
     """
     theirs = run_dir.config()
     if theirs is None:
-        raise UserError(_in_use(run_dir))
+        raise UserError(
+            f"Global.output_dir {run_dir.path} is not empty, and its config.yaml is missing or damaged: "
+            f"restore that, or choose {elsewhere}"
+        )
     was, now = flatten(theirs), flatten(config.outcome_dict())
     changed = [f"{key} was {was.get(key)}, is {value}" for key, value in now.items() if was.get(key) != value]
     if changed:
         raise UserError(
             f"{run_dir.path} was made with other settings ({', '.join(changed)}); restore them, or choose {elsewhere}"
         )
-
-
-def _in_use(run_dir: RunDir) -> str:
-    return (
-        f"Global.output_dir {run_dir.path} is not empty; "
-        f"-o Global.resume=auto continues a run, -o Global.output_dir=FOLDER starts one elsewhere"
-    )
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -97,7 +98,7 @@ def find_checkpoint(path: str | Path) -> Path:
         UserError: neither, or damaged.
     """
     path = Path(path).expanduser()
-    if (path / PROGRESS).is_file():
+    if (path / PROGRESS).is_file() or (path / SUMS).is_file():
         verify_checkpoint(path)
         return path
     found = _newest_whole(RunDir(path))

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import json
 import logging
 import re
@@ -12,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from ppcls_lite.config import Config
+from ppcls_lite.config_files import is_set
 from ppcls_lite.engine.lock import FolderLock
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import TEMPORARY, digest, replacing, write_text
@@ -73,11 +76,18 @@ class RunDir:
             return self.path.exists()
         return any(not entry.name.endswith(TEMPORARY) for entry in self.path.iterdir())
 
+    def in_use(self) -> str:
+        """The sentence that refuses a folder with something in it."""
+        return (
+            f"Global.output_dir {self.path} is not empty; "
+            f"-o Global.resume=auto continues a run, -o Global.output_dir=FOLDER starts one elsewhere"
+        )
+
     def create(self) -> None:
         """Make the folder, and lock it.
 
         Raises:
-            UserError: it cannot be made or written to, or another process has it.
+            UserError: it cannot be made or written to, or another process has it, or had it meanwhile.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -85,7 +95,8 @@ class RunDir:
             (self.path / f".probe{TEMPORARY}").unlink()
         except OSError as error:
             raise UserError(f"Global.output_dir {self.path} cannot be written to: {error.strerror}") from None
-        self.lock.acquire()
+        if self.lock.acquire() and self.is_used():  # since this run looked at it
+            raise UserError(self.in_use())
 
     def result(self) -> dict[str, Any] | None:
         """What result.json holds, or None where the run has not finished."""
@@ -102,6 +113,12 @@ class RunDir:
         except (OSError, ValueError, yaml.YAMLError):
             return None
         return config if isinstance(config, dict) else None
+
+    def origin(self) -> Path | None:
+        """Where in another run this one began (``Global.checkpoints``), or None."""
+        run = (self.config() or {}).get("Global")
+        place = run.get("checkpoints") if isinstance(run, dict) else None
+        return Path(place) if isinstance(place, str) else None
 
     def write_config(self, text: str) -> None:
         """Write config.yaml, and make the folder of the checkpoints."""
@@ -132,7 +149,9 @@ class RunDir:
         for source in {checkpoint, checkpoint.parent / self.checkpoint(best_epoch or 0).name}:
             if source.is_dir() and not (self.checkpoints / source.name).exists():
                 with replacing(self.checkpoints / source.name) as temporary:
-                    shutil.copytree(source, temporary)
+                    temporary.mkdir()
+                    for file in source.iterdir():
+                        shutil.copyfile(file, temporary / file.name)
 
     def list_checkpoints(self) -> list[Path]:
         """Complete checkpoint folders, oldest first."""
@@ -164,6 +183,32 @@ class RunDir:
 
 def _number(folder: Path) -> int:
     return int(_EPOCH.fullmatch(folder.name)[1])
+
+
+def own_folder(config_file: str | Path) -> Path | None:
+    """The run folder that a configuration lies in as its config.yaml, or None.
+
+    A run that was killed early has a log and no weights.
+    """
+    folder = Path(config_file).parent
+    is_run = Path(config_file).name == "config.yaml" and (is_run_folder(folder) or (folder / "train.log").is_file())
+    return folder if is_run else None
+
+
+def stay(config: Config, config_file: str | Path, overrides: list[str]) -> Config:
+    """``config`` with the run folder that its file lies in as ``output_dir``, unless an override says otherwise.
+
+    A folder that was moved, or that a relative path no longer means, is gone on with where it is, and that is said.
+    """
+    folder = own_folder(config_file)
+    if folder is None or is_set("Global.output_dir", overrides):
+        return config
+    if folder.resolve() == Path(config.Global.output_dir).expanduser().resolve():
+        return config
+    logger.info(
+        "Global.output_dir is %s, where %s lies, and no longer %s", folder, config_file, config.Global.output_dir
+    )
+    return dataclasses.replace(config, Global=dataclasses.replace(config.Global, output_dir=str(folder)))
 
 
 def is_run_folder(path: Path) -> bool:

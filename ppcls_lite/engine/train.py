@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import logging
-import sys
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from ppcls_lite.engine.result import conclude, describe_run, final_metrics, hpar
 from ppcls_lite.engine.resume import finished_result
 from ppcls_lite.engine.run_dir import Progress, RunDir
 from ppcls_lite.errors import TrainingError
+from ppcls_lite.logs import LogFile, warn
+from ppcls_lite.signals import held_back
 from ppcls_lite.text import describe_bytes
 
 logger = logging.getLogger(__name__)
@@ -83,9 +85,14 @@ def _train(config: Config, run_dir: RunDir, force: bool) -> dict[str, Any]:
 
 
 def _open_run_dir(config: Config, run_dir: RunDir, prepared: Prepared) -> None:
-    """Make the folder with its configuration, or open it again."""
+    """Make the folder with its configuration, or open it again.
+
+    The configuration names another run's checkpoint that this one began from: until it has been copied, that is what
+    the run goes on from.
+    """
     run_dir.create()
-    kept = dataclasses.replace(config.Global, checkpoints=None, resume=None)
+    began = prepared.origin and str(prepared.origin.absolute())
+    kept = dataclasses.replace(config.Global, checkpoints=began, resume=None)
     run_dir.write_config(dataclasses.replace(config, Global=kept).to_yaml())
     run_dir.write_metrics(prepared.progress.rows)
 
@@ -113,22 +120,10 @@ def _explains_failed_writing(run_dir: RunDir):
 
 
 def _how_to_continue(run_dir: RunDir) -> str:
-    return f"continue with: python tools/train.py -c {run_dir.path / 'config.yaml'} -o Global.resume=auto"
-
-
-class _LogFile(logging.FileHandler):
-    """A log that cannot be written to any more says so once; the run goes on."""
-
-    failed = False
-
-    def handleError(self, record):
-        if not self.failed:
-            self.failed = True
-            print(f"warning: {self.baseFilename} cannot be written to ({sys.exc_info()[1]})", file=sys.stderr)
-
-    def close(self):
-        with contextlib.suppress(OSError):  # of lines that were not written
-            super().close()
+    if run_dir.config() is None:
+        return "start it again"
+    config = shlex.quote(str(run_dir.path / "config.yaml"))
+    return f"continue with: python tools/train.py -c {config} -o Global.resume=auto"
 
 
 @contextlib.contextmanager
@@ -136,7 +131,11 @@ def _log_to(path: Path):
     """Have the project's log lines written to ``path``, too."""
     project = logging.getLogger("ppcls_lite")
     project.setLevel(logging.INFO)
-    handler = _LogFile(path)
+    try:
+        handler: logging.Handler = LogFile(path)
+    except OSError as error:
+        warn(f"{path} cannot be written to ({error.strerror}); the run goes on")
+        handler = logging.NullHandler()
     project.addHandler(handler)
     try:
         yield
@@ -164,7 +163,7 @@ def _run(config: Config, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
     if config.Global.use_visualdl and processes.rank() == 0:
         logger.info("dashboard: visualdl --logdir %s --host 127.0.0.1", run_dir.vdl)
         dashboard = Dashboard(run_dir.vdl, progress.rows, _display_name(config))
-        if progress.epoch == 0:
+        if progress.epoch == 0 or dashboard.is_new:
             dashboard.add_config(flatten(config.to_dict()))
             dashboard.add_training_images(parts.first_batch(config, loaders.train))
     try:
@@ -206,7 +205,7 @@ def _fit(config: Config, run_dir: RunDir, prepared: Prepared, dashboard: Dashboa
     part, scored = ("val", loaders.val) if loaders.val is not None else ("test", loaders.test)
     epoch_end = callbacks.EpochEnd(run_dir, dashboard, run.epochs, run.save_interval, progress)
     try:
-        with logging_redirect_tqdm([logging.getLogger("ppcls_lite")]):  # log lines stand above the progress bar
+        with _above_the_progress_bar():
             prepared.model.fit(
                 loaders.train,
                 epochs=run.epochs - progress.epoch,
@@ -221,7 +220,14 @@ def _fit(config: Config, run_dir: RunDir, prepared: Prepared, dashboard: Dashboa
                 ],
             )
     except (KeyboardInterrupt, SystemExit, TrainingError, MemoryError) as error:
-        epoch_end.save()  # finished epochs that save_interval passed by
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            logger.info("stopped in epoch %d; %s", progress.epoch + 1, _how_to_continue(run_dir))
+        with held_back():  # also where Ctrl-C is pressed twice
+            epoch_end.save()  # finished epochs that save_interval passed by
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                logger.info("stopped in epoch %d; %s", progress.epoch + 1, _how_to_continue(run_dir))
         raise
+
+
+def _above_the_progress_bar() -> contextlib.AbstractContextManager:
+    """Have log lines printed above the progress bar, where there is one."""
+    shown = callbacks.ProgressBar.is_shown()
+    return logging_redirect_tqdm([logging.getLogger("ppcls_lite")]) if shown else contextlib.nullcontext()

@@ -5,10 +5,11 @@ from pathlib import Path
 import paddle
 
 from ppcls_lite.config import Config
+from ppcls_lite.config_files import is_set
 from ppcls_lite.data import DATASETS
 from ppcls_lite.deploy.metadata import Metadata
 from ppcls_lite.engine.parts import build_network
-from ppcls_lite.engine.run_dir import is_run_folder
+from ppcls_lite.engine.run_dir import own_folder
 from ppcls_lite.errors import UserError
 from ppcls_lite.weights import find_weights, load_pretrained
 
@@ -22,13 +23,10 @@ def choose_weights(config: Config, config_file: str | Path, overrides: list[str]
     Raises:
         UserError: there are none; random weights are never taken in their place.
     """
-    folder = Path(config_file).parent
-    asked = any(override.partition("=")[0].strip() == "Global.pretrained_model" for override in overrides)
-    # A run that was killed early has a log and no weights: then it has none, not those that it started from.
-    is_run = Path(config_file).name == "config.yaml" and (is_run_folder(folder) or (folder / "train.log").is_file())
-    own = folder if is_run and not asked else None
+    asked = is_set("Global.pretrained_model", overrides)
+    own = own_folder(config_file)  # a run that was killed early has no weights: not those that it started from
     try:
-        return find_weights(own or config.Global.pretrained_model or config.Global.output_dir)
+        return find_weights((not asked and own) or config.Global.pretrained_model or config.Global.output_dir)
     except UserError as error:
         raise UserError(f"random weights tell nothing, and {error}, with -o Global.pretrained_model=PATH") from None
 
