@@ -80,13 +80,13 @@ def run(main: Callable[[], None]) -> None:
         print(f"error: {escape(str(error))}", file=sys.stderr)
         sys.exit(2)
     except TrainingError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {escape(str(error))}", file=sys.stderr)
         sys.exit(1)
     except MemoryError as error:
         advice = "take a smaller batch; for training, tools/train.py --dry-run tells which fits"
         reason = [line.strip() for line in str(error).splitlines() if line.strip()]
         what = f" ({reason[0]})" if reason else ""
-        print(f"error: memory ran out{what}; {advice}", file=sys.stderr)
+        print(f"error: memory ran out{escape(what)}; {advice}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -96,7 +96,7 @@ def run(main: Callable[[], None]) -> None:
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        place = f"{error.filename}: " if error.filename else ""
+        place = f"{escape(str(error.filename))}: " if error.filename else ""
         print(f"error: {place}{error.strerror}", file=sys.stderr)
         sys.exit(1 if error.errno in _DEVICE_FAILED else 2)
 
@@ -111,6 +111,7 @@ def import_paddle(computes: bool = True, threads: int | None = None, quiet: bool
         threads: so many, whatever OMP_NUM_THREADS says.
         quiet: leave out what paddle's tracing and inference report of themselves.
     """
+    processes.check_environment()
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
     if quiet:

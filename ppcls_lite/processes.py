@@ -13,6 +13,25 @@ from ppcls_lite.errors import UserError
 T = TypeVar("T")
 
 
+def check_environment() -> None:
+    """Refuse variables that are not a launcher's, before paddle is imported and fails on them.
+
+    Raises:
+        UserError: naming them.
+    """
+    number, own = os.environ.get("PADDLE_TRAINERS_NUM", "1"), os.environ.get("PADDLE_TRAINER_ID", "0")
+    places = all(name in os.environ for name in ("PADDLE_TRAINER_ID", "PADDLE_TRAINER_ENDPOINTS"))
+    try:
+        fits = 0 <= int(own) < int(number) and (int(number) == 1 or places)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise UserError(
+            f"the environment has PADDLE_TRAINER_ID={own} and PADDLE_TRAINERS_NUM={number}, which no launcher sets so; "
+            f"remove them, or start with python -m paddle.distributed.launch"
+        )
+
+
 def rank() -> int:
     """This process's number, from 0; process 0 alone writes."""
     return int(os.environ.get("PADDLE_TRAINER_ID", "0"))
@@ -67,6 +86,26 @@ def decide(function: Callable[[], T]) -> T:
     result, refusal = gather(outcome)[0]
     if refusal is not None:
         raise UserError(refusal)
+    return result
+
+
+def agree(function: Callable[[], T]) -> T:
+    """What ``function()`` returns in each process; where it refuses in one, it does in all, with the same sentence.
+
+    A process that ended alone would have the others wait, and say nothing where people look. In ``function`` no
+    process may wait for another.
+
+    Raises:
+        UserError: the first process's that has one.
+    """
+    result, refusal = None, None
+    try:
+        result = function()
+    except UserError as error:
+        refusal = str(error)
+    for sentence in gather(refusal):
+        if sentence is not None:
+            raise UserError(sentence)
     return result
 
 

@@ -66,6 +66,7 @@ def _run(args: argparse.Namespace, config: configs.Config, number: int, frozen: 
             f"DataLoader.batch_size={config.DataLoader.batch_size // number}",
             "DataLoader.crop_padding=0",
             "DataLoader.flip=false",
+            "Global.sync_batch_norm=false",  # frozen it would not be in paddle, and live it is no gap to report
             f"Global.output_dir={folder}/run",
         ]
         job = {"config": args.config, "overrides": overrides, "steps": args.steps, "frozen": frozen, "folder": folder}

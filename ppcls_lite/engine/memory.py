@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import paddle
 
+from ppcls_lite import processes
 from ppcls_lite.arch.registry import fixed_input_size
 from ppcls_lite.config import Config
 from ppcls_lite.device import held_memory, on_gpu, usable_memory
@@ -92,7 +93,7 @@ def _kept_for_backward(config: Config, network: paddle.nn.Layer, channels: int) 
                 small = parts.build_network(config, resizes=False)
             expected = _measure_kept(small, channels, LARGE) * (size / LARGE) ** 2
             del small
-            if expected > usable_memory():  # one image alone would not fit
+            if expected > min(processes.gather(usable_memory())):  # one image alone would not fit
                 return expected
         return _measure_kept(network, channels, size)
 

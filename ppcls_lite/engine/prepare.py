@@ -59,7 +59,7 @@ def prepare(config: Config, run_dir: RunDir) -> Prepared:
     checkpoint, origin, progress = processes.decide(lambda: _find_start(config, run_dir))
     if processes.count_processes() > 1:
         processes.decide(lambda: fetch_dataset(config.DataLoader.dataset, config.DataLoader.root))
-    dataset = load_dataset(config.DataLoader.dataset, config.DataLoader.root)
+    dataset = processes.agree(lambda: load_dataset(config.DataLoader.dataset, config.DataLoader.root))
     loaders = parts.build_loaders(config, dataset)
     seed_everything(config.Global.seed)
     network = parts.share_batch_norm(config, parts.build_network(config))
@@ -67,9 +67,10 @@ def prepare(config: Config, run_dir: RunDir) -> Prepared:
     model = parts.build_trainer(config, network, loaders.train, scaling)
     if checkpoint is not None:
         _announce_other_processes(progress, loaders.train)
-        load_checkpoint(model, checkpoint, scaling, progress.epoch * len(loaders.train))
+        steps = progress.epoch * len(loaders.train)
+        processes.agree(lambda: load_checkpoint(model, checkpoint, scaling, steps))
     elif config.Global.pretrained_model:
-        load_pretrained(network, config.Global.pretrained_model)
+        processes.agree(lambda: load_pretrained(network, config.Global.pretrained_model))
     progress.processes = processes.count_processes()
     return Prepared(dataset, loaders, model, checkpoint, origin, progress)
 

@@ -1,6 +1,7 @@
 """Several processes: started as a person starts them, on the CPU with Gloo."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from ppcls_lite.config import LearningRate
 from ppcls_lite.engine.optim import build_schedule, scaled_rate
 from ppcls_lite.errors import UserError
 from tests.engine.helpers import rows
-from tests.tools.helpers import QUICK, ROOT, SMALL
+from tests.tools.helpers import QUICK, ROOT, SMALL, call
 
 LAUNCH = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo"]
 
@@ -68,6 +69,30 @@ def test_alone_everything_is_trivial():
     assert processes.gather("x") == ["x"] and processes.mean(0.5) == 0.5
     with pytest.raises(UserError, match="no"):
         processes.decide(lambda: (_ for _ in ()).throw(UserError("no")))
+
+
+def test_a_refusal_of_one_process_is_that_of_all(monkeypatch):
+    monkeypatch.setattr(processes, "gather", lambda own: [own, "the second one lacks a file"])
+    with pytest.raises(UserError, match="the second one lacks a file"):
+        processes.agree(lambda: 1)
+    monkeypatch.setattr(processes, "gather", lambda own: [own, None])
+    assert processes.agree(lambda: 1) == 1
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PADDLE_TRAINER_ID": "abc"},
+        {"PADDLE_TRAINERS_NUM": "x"},
+        {"PADDLE_TRAINER_ID": "1"},
+        {"PADDLE_TRAINERS_NUM": "2"},
+        {"PADDLE_TRAINERS_NUM": "2", "PADDLE_TRAINER_ID": "0"},
+    ],
+)
+def test_an_environment_of_no_launcher_is_refused(environment):
+    done = call("tools/train.py", "-c", QUICK, **environment)
+    assert done.returncode == 2
+    assert re.fullmatch("error: the environment has PADDLE_TRAINER_ID=.* no launcher sets so; .*\n", done.stderr)
 
 
 def test_processes_of_this_machine_are_counted(monkeypatch):
