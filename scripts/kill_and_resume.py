@@ -82,7 +82,12 @@ def _compare_all(args: argparse.Namespace, folder: Path) -> int:
 
 def _kill_once(args: argparse.Namespace, folder: Path, whole: Path, moment: dict) -> tuple[str, list[str]]:
     """(what was done, what differs afterwards)."""
-    while not _kill(_start(args, folder, kill_at=moment.get("kill_at")), moment.get("after")):
+    while True:
+        status = _kill(_start(args, folder, kill_at=moment.get("kill_at")), moment.get("after"))
+        if status == -signal.SIGKILL:
+            break
+        if status:
+            return f"run {folder.name}", [f"it failed by itself with status {status}"]
         shutil.rmtree(folder)  # it was done before; the first run took longer
         moment = {kind: type(when)(when / 2) for kind, when in moment.items()}
     what = f"file operation {moment['kill_at']}" if "kill_at" in moment else f"{moment['after']:.1f} s"
@@ -94,14 +99,14 @@ def _kill_once(args: argparse.Namespace, folder: Path, whole: Path, moment: dict
     return how, compare(whole, folder)
 
 
-def _kill(process: subprocess.Popen, after: float | None) -> bool:
-    """Wait for a process, or kill it ``after`` so many seconds; whether it was killed, by itself or here."""
+def _kill(process: subprocess.Popen, after: float | None) -> int:
+    """Wait for a process that may kill itself, or kill it ``after`` so many seconds; its status."""
     try:
         process.communicate(timeout=after)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-    return process.returncode == -signal.SIGKILL
+    return process.returncode
 
 
 def _start(args: argparse.Namespace, folder: Path, *overrides: str, kill_at: int | None = None) -> subprocess.Popen:
@@ -144,7 +149,7 @@ def compare(whole: Path, resumed: Path) -> list[str]:
     for name in sorted(names & others):
         if (whole / name).read_bytes() != (resumed / name).read_bytes():
             different.append(f"{name} has other bytes")
-    for what, read in (("metrics.csv", _rows), ("result.json", _result), ("VisualDL", _scalars)):
+    for what, read in (("metrics.csv", _rows), ("result.json", _result), ("VisualDL", _records)):
         if read(whole) != read(resumed):
             different.append(f"{what} differs")
     return different + [f"{path} is left over" for path in resumed.rglob("*.tmp")]
@@ -163,16 +168,19 @@ def _result(folder: Path) -> dict:
     return {key: value for key, value in result.items() if key not in TIMES}
 
 
-def _scalars(folder: Path) -> dict[str, dict[int, set[float]]]:
-    """By tag and step, the values that were written: a repeated step may only repeat its value."""
-    from visualdl import LogReader
+def _records(folder: Path) -> set[tuple]:
+    """What VisualDL shows, curves, weights and pictures: a repeated step may only repeat its value."""
+    from ppcls_lite.engine.dashboard import RECORDS, read_records
 
-    reader = LogReader(file_path=str(next((folder / "vdl").glob("vdlrecords.*"))))
-    found: dict[str, dict[int, set[float]]] = {}
-    for tag in reader.get_tags()["scalar"]:
-        if not tag.endswith(TIMES):
-            for point in reader.get_data("scalar", tag):
-                found.setdefault(tag, {}).setdefault(point.id, set()).add(point.value)
+    found = set()
+    for _, record in read_records(folder / "vdl" / RECORDS):
+        for value in record.values:
+            kind = value.WhichOneof("one_value")
+            if kind == "hparam":
+                value.hparam.ClearField("name")  # a digest of the folder
+            if not value.tag.endswith(TIMES) and kind not in ("meta_data", "text"):  # which name the folder
+                # As text, line by line: settings are written in any order.
+                found.add((value.tag, value.id, kind, *sorted(str(getattr(value, kind)).splitlines())))
     return found
 
 
