@@ -20,6 +20,7 @@ from ppcls_lite.arch import registry
 from ppcls_lite.data import DATASETS
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.options import Fraction, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Range, Seed, coerce
+from ppcls_lite.text import show
 
 
 def option(default: Any, doc: str) -> Any:
@@ -202,7 +203,7 @@ def build(raw: dict[str, Any], name: str) -> Config:
 
 def _build_section(cls: type, raw: Any, key: str) -> Any:
     if not isinstance(raw, dict):
-        raise UserError(f"{key} is {raw!r}, expected keys with values")
+        raise UserError(f"{key} is {show(raw)}, expected keys with values")
     fields = {f.name: f for f in dataclasses.fields(cls)}
     values = {}
     for name, value in raw.items():
@@ -238,8 +239,8 @@ def _build_arch(raw: Any, dataset) -> dict[str, Any]:
 
 def _check_together(config: Config) -> None:
     lr, run, data = config.Optimizer.lr, config.Global, config.DataLoader
-    if "/" in run.name or "\0" in run.name + run.output_dir:
-        raise UserError(f"Global.name is {run.name!r}, expected a name without slashes")
+    if "/" in run.name or "\0" in run.name + run.output_dir or len(run.name) > 100:
+        raise UserError(f"Global.name is {show(run.name)}, expected a name of at most 100 characters without slashes")
     dataset = DATASETS[data.dataset]
     if config.Arch["num_classes"] < len(dataset.classes):
         raise UserError(
@@ -266,8 +267,6 @@ def _check_together(config: Config) -> None:
         )
     if config.Optimizer.use_nesterov and config.Optimizer.name != "Momentum":
         raise UserError(f"Optimizer.use_nesterov belongs to Momentum, but Optimizer.name is {config.Optimizer.name}")
-    if run.checkpoints and run.pretrained_model:
-        raise UserError("Global.checkpoints and Global.pretrained_model exclude each other; give one")
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

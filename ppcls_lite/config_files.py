@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.text import show
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -24,14 +25,38 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _parse_yaml(text: str, source: str) -> Any:
+MOST_BYTES, MOST_VALUES = 1 << 20, 10_000  # of a file, and of what it says when its aliases are written out
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """What a text in YAML says: plain values, no key twice, and not more than :data:`MOST_VALUES` of them.
+
+    Raises:
+        UserError: no such text; ``source`` is what the message calls it.
+    """
     try:
-        return yaml.load(text, _StrictLoader)
+        loader = _StrictLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _count_values(node, {}) > MOST_VALUES:
+            raise ValueError(f"it has more than {MOST_VALUES} values, aliases written out")
+        return loader.construct_document(node)
     except Exception as error:  # PyYAML's constructors raise what they meet: ValueError, IndexError, ...
         problem = getattr(error, "problem", None) or (str(error).splitlines() or [type(error).__name__])[0]
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{source}{where}: not valid YAML ({problem})") from None
+
+
+def _count_values(node: yaml.Node, counts: dict[yaml.Node, int]) -> int:
+    """Values in a node with its aliases written out; a node within itself counts as too many."""
+    if node not in counts:
+        counts[node] = MOST_VALUES + 1
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        members = [part for pair in parts for part in pair] if isinstance(node, yaml.MappingNode) else parts
+        counts[node] = 1 + sum(_count_values(member, counts) for member in members)
+    return counts[node]
 
 
 def read_with_bases(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -49,18 +74,24 @@ def read_with_bases(path: Path, children: tuple[Path, ...] = ()) -> dict[str, An
     if path.resolve() in children:
         raise UserError(f"{path}: _BASE_ leads back to itself")
     try:
-        text = path.read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:
+            text = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise UserError(f"{path}: the config cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: the config is not text in UTF-8") from None
-    raw = _parse_yaml(text, str(path))
-    if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
+    if len(text) > MOST_BYTES:
+        raise UserError(f"{path}: it has more than {MOST_BYTES >> 20} MiB, which is no config")
+    raw = parse_yaml(text, str(path))
+    if not isinstance(raw, dict):
         raise UserError(f"{path}: expected sections such as Global and Arch, found {type(raw).__name__}")
+    for key in raw:
+        if not isinstance(key, str):
+            raise UserError(f"{path}: the key {show(key)} is no text; put it in quotes")
     bases = raw.pop("_BASE_", [])
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
-        raise UserError(f"{path}: _BASE_ is {bases!r}, expected a file name or a list of them")
+        raise UserError(f"{path}: _BASE_ is {show(bases)}, expected a file name or a list of them")
     result: dict[str, Any] = {}
     for base in bases:
         result = merge(result, read_with_bases(path.parent / base, (*children, path.resolve())))
@@ -91,7 +122,7 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     parts = key.strip().split(".")
     if not equals or len(parts) < 2 or not all(parts):
         raise UserError(f"-o {override}: expected SECTION.KEY=VALUE, such as Global.epochs=5")
-    value = _parse_yaml(text, f"-o {override}")
+    value = parse_yaml(text, f"-o {override}")
     node = raw
     for part in parts[:-1]:
         child = node.get(part)

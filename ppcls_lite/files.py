@@ -2,9 +2,13 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
+
+from ppcls_lite.errors import UserError
 
 TEMPORARY = ".tmp"  # ending of names that are being written
 
@@ -46,6 +50,30 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text)
+
+
+def user_path(path: str | Path) -> Path:
+    """A path as a user writes it, ``~`` included.
+
+    Raises:
+        UserError: ``~NAME`` of nobody.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path} names the home of a user that is not known here; write the path in full") from None
+
+
+def parse_json(text: str) -> Any:
+    """What a text in JSON says.
+
+    Raises:
+        ValueError: no JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:

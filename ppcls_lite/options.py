@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.text import show
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,11 @@ Positive = Annotated[int, Range(low=1)]
 Classes = Annotated[int, Range(low=1, high=100_000)]
 Channels = Annotated[int, Range(low=1, high=64)]
 Depth = Annotated[int, Range(low=1, high=1000)]
+Side = Annotated[int, Range(low=1, high=4096)]
 Growth = Annotated[int, Range(low=1, high=512)]
 NonNegative = Annotated[int, Range(low=0)]
+Threads = Annotated[int, Range(low=1, high=1024)]
+Seeds = Annotated[int, Range(low=1, high=1000)]  # how many
 Seed = Annotated[int, Range(low=0, high=2**31 - 1)]
 Fraction = Annotated[float, Range(low=0.0, high=1.0)]
 PositiveFloat = Annotated[float, Range(above=0.0)]
@@ -82,7 +86,7 @@ def coerce(value: Any, annotation: Any, key: str) -> Any:
     if get_origin(annotation) is Literal and isinstance(value, str):
         hint = f"; {nearest(value, [v for v in get_args(annotation) if isinstance(v, str)])}"
         hint = hint if "did you mean" in hint else ""
-    raise UserError(f"{key} is {value!r}, expected {describe(annotation)}{hint}")
+    raise UserError(f"{key} is {show(value)}, expected {describe(annotation)}{hint}")
 
 
 def _convert(value: Any, annotation: Any) -> tuple[bool, Any]:
@@ -106,7 +110,7 @@ def _convert(value: Any, annotation: Any) -> tuple[bool, Any]:
     if annotation is float:
         return _convert_float(value)
     if annotation is int:
-        return isinstance(value, int) and not isinstance(value, bool), value
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63, value
     return isinstance(value, annotation), value
 
 

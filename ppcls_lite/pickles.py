@@ -27,8 +27,8 @@ def loads(data: bytes, source: str, *, encoding: str = "ASCII") -> Any:
         UserError: damaged, or holding anything but containers, text, numbers and numeric arrays.
     """
     try:
-        _check_nesting(data)
-        return _DataUnpickler(io.BytesIO(data), encoding=encoding).load()
+        _check_steps(data)
+        return _DataUnpickler(data, encoding).load()
     except _Refused as error:
         raise UserError(f"{source} asks for {error}, which data has no need of; it was not read") from None
     except Exception as error:  # a damaged pickle raises nearly anything
@@ -40,44 +40,69 @@ class _Refused(pickle.UnpicklingError):
 
 
 # Tuples nested deeper than about 100,000 overflow the interpreter's stack when they are hashed. The largest file of a
-# network here (Oct-ResNet-200 with Adam) makes 25,000 tuples in all.
-MOST_TUPLES = 60_000
+# network here (Oct-ResNet-200 with Adam) makes 25,000 tuples in all, by 180,000 steps; a step may take 200 bytes.
+MOST_TUPLES, MOST_STEPS = 60_000, 2_000_000
 
 
-def _check_nesting(data: bytes) -> None:
+def _check_steps(data: bytes) -> None:
     tuples = 0
-    for opcode, _, _ in pickletools.genops(data):
+    for step, (opcode, _, _) in enumerate(pickletools.genops(data), 1):
         tuples += opcode.name.startswith("TUPLE")
         if tuples > MOST_TUPLES:
             raise _Refused(f"more than {MOST_TUPLES} tuples")
+        if step > MOST_STEPS:
+            raise _Refused(f"more than {MOST_STEPS} steps")
 
 
 # The one in Python: that in C makes room for a memo of any size, and does not let states be looked at.
 class _DataUnpickler(pickle._Unpickler):
+    def __init__(self, data: bytes, encoding: str):
+        super().__init__(io.BytesIO(data), encoding=encoding)
+        # Each byte of the file may be copied twice, as text that stands for bytes and into an array: what stands there
+        # once and is asked for again and again would take any memory.
+        self._copies_left = 2 * len(data)
+
     def load_build(self) -> None:
-        _check_state(self.stack[-2], self.stack[-1])
+        self._check_state(self.stack[-2], self.stack[-1])
         super().load_build()
 
     dispatch: ClassVar = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}
 
     def find_class(self, module: str, name: str) -> Any:
         # numpy renamed its core package in 2.0; both names occur in files.
-        found = _ALLOWED.get((module.replace("numpy._core", "numpy.core"), name))
+        key = (module.replace("numpy._core", "numpy.core"), name)
+        if key == ("_codecs", "encode"):
+            return self._latin1
+        found = _ALLOWED.get(key)
         if found is None:
             raise _Refused(f"{module}.{name}")
         return found
 
+    def _check_state(self, target: Any, state: Any) -> None:
+        """Refuse all states but those of numeric types and new arrays: others point numpy at memory of others."""
+        if isinstance(target, np.dtype):
+            # version, byte order, no subtype, names or fields, size and alignment of the type, no flags, no metadata
+            byte_order, rest = state[1], state[2:]
+            usual = byte_order in ("<", ">", "|", b"<", b">", b"|") and rest == (None, None, None, -1, -1, 0)
+        else:  # version, shape, type, order, data; an array that has its data may be shared, and would let go of them
+            usual = type(target) is np.ndarray and target.shape == (0,)
+            usual = usual and isinstance(state[2], np.dtype) and isinstance(state[4], bytes)
+        if not usual:
+            raise _Refused("a numeric type, an array or an object of an unusual state")
+        if isinstance(target, np.ndarray):
+            self._count_copy(len(state[4]))
 
-def _check_state(target: Any, state: Any) -> None:
-    """Refuse all states but those of numeric types and arrays: others can point numpy at memory that is not theirs."""
-    if isinstance(target, np.dtype):
-        # version, byte order, no subtype, names or fields, size and alignment of the type, no flags, no metadata
-        byte_order, rest = state[1], state[2:]
-        usual = byte_order in ("<", ">", "|", b"<", b">", b"|") and rest == (None, None, None, -1, -1, 0)
-    else:  # version, shape, type, order, data
-        usual = type(target) is np.ndarray and isinstance(state[2], np.dtype) and isinstance(state[4], bytes)
-    if not usual:
-        raise _Refused("a numeric type, an array or an object of an unusual state")
+    def _latin1(self, text: Any, encoding: Any) -> bytes:
+        """``_codecs.encode``: how Python 3 writes bytes in protocol 2."""
+        if encoding not in ("latin1", b"latin1"):
+            raise _Refused(f"the codec {encoding!r}")
+        self._count_copy(len(text))
+        return text.encode("latin1")
+
+    def _count_copy(self, size: int) -> None:
+        self._copies_left -= size
+        if self._copies_left < 0:
+            raise _Refused("the same bytes again and again")
 
 
 def _empty_array(subtype: Any, shape: tuple, _typecode: Any) -> np.ndarray:
@@ -89,6 +114,8 @@ def _empty_array(subtype: Any, shape: tuple, _typecode: Any) -> np.ndarray:
 
 def _array_from_buffer(buffer: Any, dtype: np.dtype, shape: tuple, order: str) -> np.ndarray:
     """``numpy.core.numeric._frombuffer``: arrays in pickle protocol 5."""
+    if type(buffer) not in (bytes, bytearray) or not isinstance(dtype, np.dtype):
+        raise _Refused("an array of an unusual buffer or type")
     return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
 
 
@@ -98,13 +125,6 @@ def _numeric_dtype(text: Any, _align: Any = False, _copy: Any = True) -> np.dtyp
     if dtype.kind not in "biufc":
         raise _Refused(f"arrays of type {dtype}")
     return dtype
-
-
-def _latin1(text: Any, encoding: Any) -> bytes:
-    """``_codecs.encode``: how Python 3 writes bytes in protocol 2."""
-    if encoding not in ("latin1", b"latin1"):
-        raise _Refused(f"the codec {encoding!r}")
-    return text.encode("latin1")
 
 
 def _no_bytes() -> bytes:
@@ -120,6 +140,5 @@ _ALLOWED = {
     ("numpy.core.numeric", "_frombuffer"): _array_from_buffer,
     ("numpy", "ndarray"): _NDARRAY,
     ("numpy", "dtype"): _numeric_dtype,
-    ("_codecs", "encode"): _latin1,
     ("__builtin__", "bytes"): _no_bytes,
 }

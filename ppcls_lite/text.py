@@ -1,5 +1,7 @@
 """Wording that several parts share."""
 
+from typing import Any
+
 
 def describe_seconds(seconds: float) -> str:
     """``"40 s"``, ``"12 min"``, ``"3.4 h"``."""
@@ -19,6 +21,15 @@ def describe_bytes(size: float) -> str:
 def escape(text: str) -> str:
     """``text`` in one line: what a file or an argument has of line breaks and control characters, as ``\\n``."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def show(value: Any, most: int = 100) -> str:
+    """``repr`` for a message: of ``most`` characters, and of whole numbers that Python does not write as decimals."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number of more than 4,300 digits, maybe inside a list
+        text = hex(value) if isinstance(value, int) else f"a {type(value).__name__} of numbers too long to write"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def count(number: int | str, word: str) -> str:

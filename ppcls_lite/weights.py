@@ -8,8 +8,9 @@ import safetensors.numpy
 
 from ppcls_lite import pickles
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import replacing
+from ppcls_lite.files import replacing, user_path
 from ppcls_lite.resources import check_room
+from ppcls_lite.text import show
 
 SUFFIX, SAFETENSORS = ".pdparams", ".safetensors"
 SUFFIXES = (SUFFIX, SAFETENSORS)
@@ -25,7 +26,7 @@ def find_weights(path: str | Path) -> Path:
     Raises:
         UserError: nothing there.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     if path.is_dir():
         for name in ("best", "last", "model"):
             for suffix in SUFFIXES:
@@ -49,10 +50,12 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     if path.suffix == SAFETENSORS:
         return read_safetensors(path)
     state = read_state(path)
-    arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+    arrays = {k: value for k, value in state.items() if isinstance(k, str) and isinstance(value, np.ndarray)}
     others = set(state) - set(arrays) - {"StructuredToParameterName@@"}
     if not arrays or others:
-        raise UserError(f"{path} is no file of weights: expected arrays by name, found {sorted(map(str, others))[:3]}")
+        raise UserError(
+            f"{path} is no file of weights: expected arrays by name, found {show(sorted(map(str, others)))}"
+        )
     return arrays
 
 
@@ -91,7 +94,7 @@ def read_state(path: str | Path) -> dict[str, Any]:
         UserError: not readable, damaged, or not a dictionary.
     """
     try:
-        check_room(Path(path).stat().st_size, str(path))
+        check_room(2 * Path(path).stat().st_size, str(path))
         data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
@@ -141,4 +144,4 @@ def _some(what: str, names: list[str], most: int = 3) -> str:
     if not names:
         return ""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{len(names)} {what} ({', '.join(names[:most])}{more})"
+    return f"{len(names)} {what} ({', '.join(name[:200] for name in names[:most])}{more})"

@@ -93,7 +93,6 @@ def test_fingerprint_ignores_places_and_device_and_nothing_else(tmp_path):
             "expected one of 'cifar10', 'digits', 'fashion_mnist'; did you mean",
         ),
         ("Arch: {name: resnet20}", ["DataLoader.image_size=16"], "image_size is 16, expected 32 to 4096"),
-        ("Arch: {name: resnet20}", ["Global.pretrained_model=y", "Global.checkpoints=x"], "exclude each other"),
         ("Arch: {name: resnet20}", ["Global.epochs"], "expected SECTION.KEY=VALUE"),
         ("Arch: {name: resnet20}", ["epochs=3"], "expected SECTION.KEY=VALUE"),
         ("Arch: {name: resnet20}", ["Arch.name.x=3"], "name has no keys of its own"),

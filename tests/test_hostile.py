@@ -26,6 +26,7 @@ from tests.deploy.formats import ONNX
 from tests.tools.helpers import call
 
 COMMAND = "touch HACKED"
+EXPORT = "tools/export.py -c configs/quick/resnet20.yaml --format paddle --output net --random-weights"
 TRAIN = ["tools/train.py", "-c", "configs/quick/resnet20.yaml", "-o"]
 
 
@@ -76,6 +77,23 @@ def crowd():
     return archive(folders)
 
 
+def laughs():
+    """A list of ten lists of ten lists of ...: 500 bytes that written out are a thousand million words."""
+    lists = ["&a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol, lol]"]
+    lists += [f"&a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
+    return f"Arch: {{name: resnet20}}\nGlobal: {{epochs: [{', '.join(lists)}]}}".encode()
+
+
+def odd_header():
+    """A tar header for sparse files, with text where numbers belong."""
+    member = tarfile.TarInfo("cifar-10-batches-py/data_batch_1")
+    member.pax_headers = {"GNU.sparse.map": "a,b"}
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(member)
+    return file.getvalue()
+
+
 def link():
     member = tarfile.TarInfo("cifar-10-batches-py/data_batch_1")
     member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
@@ -95,6 +113,25 @@ def png(width, height):
 def huge_safetensors():
     header = json.dumps({"w": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}).encode()
     return struct.pack("<Q", len(header)) + header
+
+
+RECONSTRUCT, FROM_BUFFER = np.empty(0).__reduce__()[0], np.empty(0).__reduce_ex__(5)[0]
+STATE = (1, (2,), np.dtype("f4"), False, bytes(8))
+
+
+def array():
+    return Call(RECONSTRUCT, np.ndarray, (0,), b"b", state=STATE)
+
+
+def filled_twice():
+    """An array that gets data, and then others: what looked at the first ones would look at memory that is free."""
+    return pickle.dumps(array(), 2)[:-1] + pickle.dumps(STATE, 2)[2:-1] + b"b."
+
+
+def copied_again_and_again():
+    """A text of 64 KiB, which six bytes have encoded each time."""
+    text = pickle.dumps("x" * (1 << 16), 2)[2:-1] + pickle.dumps("latin1", 2)[2:-1]
+    return b"\x80\x02]c_codecs\nencode\nq\x01" + text + b"\x86q\x02Ra" + b"h\x01h\x02Ra" * 5000 + b"."
 
 
 # What it tries, the file, its content, and what the refusal says.
@@ -129,6 +166,21 @@ HOSTILE = [
         b"\x80\x02}K\x01" + b"\x85" * 1_000_000 + b"K\x02s.",
         "more than 60000 tuples",
     ),
+    ("copies a text again and again", "w.pdparams", copied_again_and_again(), "the same bytes again and again"),
+    ("makes a set of every byte", "w.pdparams", b"\x80\x04(" + b"\x8f" * 2_500_000 + b"l.", "more than 2000000 steps"),
+    (
+        "looks at the memory of another array",
+        "w.pdparams",
+        pickle.dumps(Call(FROM_BUFFER, array(), np.dtype("f4"), (2,), "C")),
+        "an array of an unusual buffer",
+    ),
+    ("gives an array data twice", "w.pdparams", filled_twice(), "of an unusual state"),
+    (
+        "has bytes taken for dates",
+        "w.pdparams",
+        pickle.dumps(Call(FROM_BUFFER, bytes(8), "M8[ns]", (1,), "C")),
+        "an array of an unusual buffer or type",
+    ),
     ("asks for an array of 1 TiB", "w.pdparams", pickle.dumps({"a": Call(np.ndarray, (1 << 40,))}), "is damaged"),
     ("claims 4 TiB of weights", "w.safetensors", huge_safetensors(), "is damaged"),
     ("claims a header of 2**60 bytes", "w.safetensors", struct.pack("<Q", 1 << 60), "is damaged"),
@@ -137,6 +189,7 @@ HOSTILE = [
     ("names absolute paths", "cifar.tar.gz", batches(b"x", "/cifar-10-batches-py/"), "lacks data_batch_1"),
     ("links to another file", "cifar.tar.gz", link(), "lacks data_batch_1"),
     ("unpacks to 2 GiB of header", "cifar.tar.gz", bomb(), "unpacks to more than 512 MiB"),
+    ("has text for numbers in its headers", "cifar.tar.gz", odd_header(), "is damaged or no tar archive"),
     ("holds headers without end", "cifar.tar.gz", crowd(), "has more than 1000 files"),
     ("has a batch of 100 MB", "cifar.tar.gz", batches(bytes(100 << 20)), "has more than 64 MiB"),
     ("claims 3.6 gigapixels", "x.png", png(60_000, 60_000), "more than 89 megapixels"),
@@ -146,6 +199,15 @@ HOSTILE = [
         "x.yaml",
         f"Arch: !!python/object/apply:os.system ['{COMMAND}']".encode(),
         "not valid",
+    ),
+    ("says a thousand million words by its aliases", "x.yaml", laughs(), "more than 10000 values, aliases written out"),
+    ("holds itself", "x.yaml", b"Arch: &a {name: resnet20, x: *a}", "more than 10000 values, aliases written out"),
+    ("has 2 MB", "x.yaml", b"# " + bytes(2 << 20), "more than 1 MiB"),
+    (
+        "writes a number of 20,000 digits",
+        "x.yaml",
+        b"Arch: {name: resnet20, num_classes: 0x" + b"f" * 20_000 + b"}",
+        "0xf",
     ),
     ("includes itself", "x.yaml", b"_BASE_: x.yaml", "leads back to itself"),
 ]
@@ -200,6 +262,16 @@ def test_an_onnx_file_cannot_read_other_files(tmp_path, package):
             "more than the",
         ),
         ([*TRAIN, f"Arch.num_classes={10**12}"], "at most 100000"),
+        (
+            [*TRAIN, "DataLoader.root=~nobody_here_xyz/x", "DataLoader.dataset=cifar10"],
+            "home of a user that is not known",
+        ),
+        (["tools/benchmark.py", "deploy", "resnet20", "--threads", 10**9], "--threads is 1000000000, .* at most 1024"),
+        (
+            [*EXPORT.split(), "--batch-size", 10**12],
+            "a batch of 1000000000000 images .* takes .* TiB",
+        ),
+        (["tools/ablation.py", "quick", "--seeds", 10**8], "--seeds is 100000000, .* at most 1000"),
         ([*TRAIN, f"Global.epochs={10**18}"], "at most 100000"),
         ([*TRAIN, "DataLoader.image_size=1000000"], "32 to 4096"),
     ],

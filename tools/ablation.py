@@ -17,7 +17,8 @@ from ppcls_lite import cli
 from ppcls_lite.ablation.ablation import run_ablation
 from ppcls_lite.ablation.machine import choose_protocol
 from ppcls_lite.ablation.protocol import check_settings, list_protocols, load_protocol
-from ppcls_lite.options import Positive, coerce
+from ppcls_lite.files import user_path
+from ppcls_lite.options import Seeds, Threads, coerce
 from ppcls_lite.signals import exit_on_signal
 
 
@@ -33,9 +34,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="the ablation's folder (default: output/ablation_PROTOCOL)")
     cli.add_overrides(parser, "settings for all arms, such as Global.epochs=5")
     args = parser.parse_args()
-    for name in ("seeds", "jobs"):
+    for name, kind in (("seeds", Seeds), ("jobs", Threads)):
         if getattr(args, name) is not None:
-            coerce(getattr(args, name), Positive, f"--{name}")
+            coerce(getattr(args, name), kind, f"--{name}")
     check_settings(args.override, "-o")
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
@@ -46,7 +47,7 @@ def main() -> None:
         name, why = choose_protocol(given.get("Global.device"), given.get("DataLoader.root"))
         print(f"ablation: {name} ({why})", flush=True)
     protocol = load_protocol(name)
-    output = (args.output or Path("output") / f"ablation_{protocol.name}").expanduser()
+    output = user_path(args.output or Path("output") / f"ablation_{protocol.name}")
     if run_ablation(protocol, output, args.arms, args.seeds, args.jobs, args.override):
         sys.exit(1)
 

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ppcls_lite import cli, processes
 from ppcls_lite.errors import UserError
 from ppcls_lite.measure.subject import parse_subjects
-from ppcls_lite.options import Fraction, NonNegative, Positive, PositiveFloat, coerce
+from ppcls_lite.options import Fraction, NonNegative, Positive, PositiveFloat, Threads, coerce
 
 BACKENDS = ("eager", "paddle", "onnxruntime", "openvino")
 FORMATS = ("table", "markdown", "csv", "json")
@@ -51,7 +51,7 @@ LIMITS = {
     "image_size": Positive,
     "batch_size": Positive,
     "batch_sizes": Positive,
-    "threads": Positive,
+    "threads": Threads,
     "alphas": Fraction,
     "train_batch_size": NonNegative,
     "images": Positive,

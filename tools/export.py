@@ -73,7 +73,7 @@ def parse():
 def parse_batch(text: str) -> int | None:
     if text == "dynamic":
         return None
-    return coerce(int(text) if text.isdigit() else text, Positive, "--batch-size")
+    return coerce(int(text) if text.isascii() and text.isdigit() and len(text) < 19 else text, Positive, "--batch-size")
 
 
 def check_output(path: Path, form: str) -> Path:

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_lite import cli
 from ppcls_lite.errors import UserError
-from ppcls_lite.options import Positive, coerce
+from ppcls_lite.options import Positive, Threads, coerce
 from ppcls_lite.resources import count_cores
 
 BACKENDS = ("eager", "paddle", "onnxruntime", "openvino")
@@ -27,8 +27,8 @@ BACKENDS = ("eager", "paddle", "onnxruntime", "openvino")
 
 def main() -> None:
     args = parse()
-    for name in ("batch_size", "top", "threads"):
-        coerce(getattr(args, name), Positive, f"--{name.replace('_', '-')}")
+    for name, kind in (("batch_size", Positive), ("top", Positive), ("threads", Threads)):
+        coerce(getattr(args, name), kind, f"--{name.replace('_', '-')}")
     cli.log_to_stderr()
     cli.import_paddle(threads=args.threads, quiet=True)
     from tqdm import tqdm

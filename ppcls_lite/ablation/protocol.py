@@ -8,7 +8,8 @@ from typing import Any
 from ppcls_lite import config as configs
 from ppcls_lite import config_files
 from ppcls_lite.errors import UserError, nearest
-from ppcls_lite.options import Positive, coerce
+from ppcls_lite.options import Seeds, coerce
+from ppcls_lite.text import show
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "ablations"
 KEYS = ("seeds", "arms", "groups")
@@ -97,25 +98,33 @@ def parse_protocol(raw: dict[str, Any], path: Path) -> Protocol:
     parsed = {name: _parse_arm(name, value, path.parent) for name, value in arms.items()}
     for group, members in groups.items():
         _check_group(group, members, parsed)
-    seeds = coerce(raw.get("seeds", 1), Positive, "seeds")
+    seeds = coerce(raw.get("seeds", 1), Seeds, "seeds")
     return Protocol(path.stem, seeds, parsed, {group: tuple(members) for group, members in groups.items()})
 
 
-def _check_name(name: Any, what: str) -> None:
+def check_name(name: Any, what: str) -> None:
+    """Refuse what is no name of an arm or a group, which become folders.
+
+    Raises:
+        UserError: naming ``what``.
+    """
     if not isinstance(name, str):
-        raise UserError(f"{what}: {name!r} is no name; put it in quotes")
-    if not name or "/" in name or name.startswith((".", "-")):
-        raise UserError(f"{what}: {name!r} is no name; expected one without slashes, not beginning with . or -")
+        raise UserError(f"{what}: {show(name)} is no name; put it in quotes")
+    if not name.isprintable() or not 1 <= len(name) <= 100 or "/" in name or name.startswith((".", "-")):
+        raise UserError(
+            f"{what}: {show(name)} is no name; expected one without slashes, of up to 100 characters, "
+            f"not beginning with . or -"
+        )
 
 
 def _check_group(group: Any, members: Any, arms: dict[str, Arm]) -> None:
-    _check_name(group, "groups")
+    check_name(group, "groups")
     if group in arms:
         raise UserError(f"{group} is both an arm and a group; rename one")
     if not isinstance(members, list) or len(members) < 2:
-        raise UserError(f"groups.{group} is {members!r}, expected a list of at least two arms, the plain one first")
+        raise UserError(f"groups.{group} is {show(members)}, expected a list of at least two arms, the plain one first")
     for i, member in enumerate(members):
-        _check_name(member, f"groups.{group}")
+        check_name(member, f"groups.{group}")
         if member not in arms:
             raise UserError(f"groups.{group}: {member!r} is not an arm; {nearest(member, arms)}")
         if member in members[:i]:
@@ -123,13 +132,13 @@ def _check_group(group: Any, members: Any, arms: dict[str, Arm]) -> None:
 
 
 def _parse_arm(name: Any, raw: Any, folder: Path) -> Arm:
-    _check_name(name, "arms")
+    check_name(name, "arms")
     raw = {"config": raw} if isinstance(raw, str) else raw
     if not isinstance(raw, dict) or not isinstance(raw.get("config"), str) or set(raw) - {"config", "set"}:
-        raise UserError(f"arms.{name} is {raw!r}, expected a config file, or its config and what to set")
+        raise UserError(f"arms.{name} is {show(raw)}, expected a config file, or its config and what to set")
     settings = raw.get("set", [])
     if not isinstance(settings, list) or not all(isinstance(setting, str) for setting in settings):
-        raise UserError(f"arms.{name}.set is {settings!r}, expected a list of SECTION.KEY=VALUE")
+        raise UserError(f"arms.{name}.set is {show(settings)}, expected a list of SECTION.KEY=VALUE")
     check_settings(settings, f"arms.{name}.set")
     return Arm(name, folder / raw["config"], tuple(settings))
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import yaml
 
-from ppcls_lite.ablation.protocol import Protocol
+from ppcls_lite import config_files
+from ppcls_lite.ablation.protocol import Protocol, check_name
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import write_text
-from ppcls_lite.options import Positive, coerce
+from ppcls_lite.options import Seeds, Threads, coerce
 
 FILE = "ablation.yaml"
 REPORT_FILES = ("report.md", "results.csv", "runs.csv", "plot.png")
@@ -22,8 +23,8 @@ class Record:
     """What was asked for so far: the protocol with its groups, arms, seeds, settings on top, a CPU run's threads."""
 
     protocol: str
-    seeds: Positive
-    threads: Positive
+    seeds: Seeds
+    threads: Threads
     settings: tuple[str, ...]
     arms: tuple[str, ...]
     groups: dict[str, tuple[str, ...]]
@@ -43,12 +44,12 @@ def read_record(folder: Path) -> Record:
     """
     path = folder / FILE
     try:
-        return _parse(yaml.safe_load(path.read_text()))
+        return _parse(config_files.parse_yaml(path.read_text(), str(path)))
     except OSError:
         raise UserError(
             f"{folder} holds no ablation ({FILE} cannot be read); name the folder given as --output"
         ) from None
-    except (ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise UserError(f"{path} is damaged; remove it and run the ablation again: finished runs are kept") from None
 
 
@@ -58,6 +59,10 @@ def _parse(raw: Any) -> Record:
         coerce(name, str, "group"): coerce(members, types["arms"], name) for name, members in raw["groups"].items()
     }
     values = {name: coerce(raw[name], kind, name) for name, kind in types.items() if name != "groups"}
+    for name in (*values["arms"], *groups, *(member for members in groups.values() for member in members)):
+        check_name(name, FILE)
+    if not values["arms"] or not all(groups.values()):
+        raise ValueError("no arms")
     return Record(**values, groups=groups)
 
 

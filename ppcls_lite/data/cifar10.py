@@ -92,7 +92,7 @@ def _look_in(place: Path) -> Path | None:
     if place.is_file() or (place / "data_batch_1").is_file():
         return place
     for candidate in (place / FOLDER, place / ARCHIVE):
-        if candidate.exists():
+        if candidate.is_file() or candidate.is_dir():
             return candidate
     return None
 
@@ -118,7 +118,9 @@ def _read_archive(archive: Path) -> Iterator[tuple[str, bytes]]:
                     if member.size > MAX_BATCH_BYTES:
                         raise UserError(f"{archive}: {name} has more than {MAX_BATCH_BYTES >> 20} MiB")
                     yield name, tar.extractfile(member).read()
-    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+    except UserError:
+        raise
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{archive} is damaged or no tar archive ({reason}); fetch it again") from None
 
@@ -161,7 +163,7 @@ def _parse(data: bytes, source: str) -> Split:
     batch = pickles.loads(data, source, encoding="bytes")
     keys = {key.decode() if isinstance(key, bytes) else str(key): value for key, value in _items(batch)}
     images, labels = keys.get("data"), keys.get("labels")
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3072:
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape[1:] != (3072,) or not len(images):
         raise UserError(f"{source} has no images as uint8 [N, 3072]: it is not a CIFAR-10 batch")
     try:
         labels = np.asarray(labels, dtype=np.int64)

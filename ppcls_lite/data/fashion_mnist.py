@@ -35,8 +35,9 @@ MAX_FILE_BYTES = 64 << 20  # the largest published one has 26 MB
 def load(root: str | Path | None = None) -> Dataset:
     """Read Fashion-MNIST: 60,000 training and 10,000 test images, 1x28x28. See ``ppcls_lite.data.load_dataset``."""
     folder = find(root)
+    train, test = _read(folder, "train"), _read(folder, "test")
     official = all(digest(folder / name, "md5") == md5 for name, md5 in _published().items())
-    return Dataset(INFO, _read(folder, "train"), _read(folder, "test"), official, str(folder))
+    return Dataset(INFO, train, test, official, str(folder))
 
 
 def find(root: str | Path | None = None) -> Path:
@@ -76,7 +77,8 @@ def _published() -> dict[str, str]:
 def _read(folder: Path, part: str) -> Split:
     images, labels = (_read_idx(folder / name, axes) for name, axes in zip(FILES[part], (3, 1), strict=True))
     side = INFO.image_size
-    if images.shape[1:] != (side, side) or len(images) != len(labels) or labels.max(initial=0) >= len(INFO.classes):
+    fits = images.shape[1:] == (side, side) and 0 < len(images) == len(labels)
+    if not fits or labels.max() >= len(INFO.classes):
         raise UserError(f"{folder}: {' and '.join(FILES[part])} do not hold {side}x{side} images with labels 0 to 9")
     return Split(images[:, None], labels.astype(np.int64))
 

@@ -24,16 +24,16 @@ def read_image(path: str | Path, channels: int = 3, size: int | None = None) -> 
     """
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # EXIF data that are damaged, and the like
             # From 89 megapixels on Pillow warns, from twice that it refuses: a file of kilobytes may claim any size.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            opened = Image.open(path, formats=FORMATS)
-        with opened as file:
-            if file.mode == "F":
-                raise ValueError
-            image = ImageOps.exif_transpose(file)
-            if file.mode.startswith("I"):  # 16 bits a pixel, which converting would cut off at 255
-                image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-            image = image.convert("RGB" if channels == 3 else "L")
+            with Image.open(path, formats=FORMATS) as file:
+                if file.mode == "F":
+                    raise ValueError
+                image = ImageOps.exif_transpose(file)
+                if file.mode.startswith("I"):  # 16 bits a pixel, which converting would cut off at 255
+                    image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+                image = image.convert("RGB" if channels == 3 else "L")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         most = Image.MAX_IMAGE_PIXELS / 10**6
         raise UserError(f"{path}: it has more than {most:.0f} megapixels; name a smaller one") from None

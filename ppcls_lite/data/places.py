@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import user_path
 
 logger = logging.getLogger(__name__)
 
@@ -27,10 +28,10 @@ def locate(title: str, root: str | Path | None, cache: str, look_in: Callable[[P
         look_in: what is found in a folder, or None.
     """
     if root:
-        return look_in(Path(root).expanduser())
+        return look_in(user_path(root))
     data_dir = os.environ.get("PPCLS_DATA")
     if data_dir:
-        found = look_in(Path(data_dir).expanduser())
+        found = look_in(user_path(data_dir))
         if found is not None:
             return found
         logger.info("PPCLS_DATA %s holds no %s; looking in %s", data_dir, title, cache_folder(cache))

@@ -16,6 +16,7 @@ from ppcls_lite.deploy.program import save_inference_model, save_program
 from ppcls_lite.deploy.rewrite import NORMS, deploy_form
 from ppcls_lite.deploy.runtimes import ONNX, eager, import_extra, open_runtime
 from ppcls_lite.errors import TrainingError, UserError
+from ppcls_lite.resources import check_room
 
 logger = logging.getLogger(__name__)
 
@@ -79,11 +80,13 @@ def export(network: nn.Layer, metadata: Metadata, form: str, output: Path, batch
         batch_size: the only one that it will take; None for any.
 
     Raises:
+        UserError: a batch takes more memory than can be had.
         TrainingError: the file does not compute what the network does, or the converter failed; nothing is kept.
     """
     network.eval()
     metadata = replace(metadata, batch_size=batch_size)
     shape = (metadata.channels, metadata.image_size)
+    check_room(8 * (batch_size or 1) * shape[0] * shape[1] ** 2, f"a batch of {batch_size} images of {shape[1]} px")
     deploy = deploy_form(network, paddle.to_tensor(_images(1, shape[1], shape[0], seed=2)))
     spec = paddle.static.InputSpec([batch_size or -1, shape[0], shape[1], shape[1]], "float32", "images")
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from typing import Any
 from ppcls_lite.deploy.metadata import Metadata
 from ppcls_lite.deploy.runtimes import ONNX, PARAMETERS, PROGRAM, import_extra
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import digest
+from ppcls_lite.files import digest, parse_json
 
 KEY = "ppcls_lite"  # of the ONNX file's metadata
 SIDECAR = ".meta.json"
@@ -41,7 +41,7 @@ def is_exported(path: Path) -> bool:
 def prefix_of(path: Path) -> Path | None:
     """The prefix of the Paddle model that a prefix or one of its files means, or None."""
     for suffix in ("", PROGRAM, PARAMETERS, SIDECAR):
-        if path.name.endswith(suffix):
+        if path.name.endswith(suffix) and path.name != suffix:
             prefix = path.with_name(path.name[: len(path.name) - len(suffix)])
             if all(file.is_file() for file in paddle_files(prefix)[:2]):
                 return prefix
@@ -103,13 +103,13 @@ def _constants(nodes) -> Iterator[Any]:
 def _read_paddle(prefix: Path) -> Metadata:
     *files, sidecar = paddle_files(prefix)
     try:
-        raw = json.loads(sidecar.read_text())
+        raw = parse_json(sidecar.read_text())
         metadata, sums = json.dumps(raw["metadata"]), raw["sha256"]
     except OSError:
         raise UserError(f"{prefix}: {sidecar.name} is missing; export the network with tools/export.py") from None
     except (ValueError, TypeError, KeyError):
         raise UserError(f"{sidecar} is damaged; export the network again") from None
     for file in files:
-        if sums.get(file.suffix) != digest(file):
+        if not isinstance(sums, dict) or sums.get(file.suffix) != digest(file):
             raise UserError(f"{file} is not the file that {sidecar.name} describes; export the network again")
     return Metadata.from_json(metadata, sidecar)

@@ -1,13 +1,14 @@
 """What an exported network needs to be fed and read: it travels with the file."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import parse_json
+from ppcls_lite.options import Channels, Classes, Positive, PositiveFloat, Side, coerce
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,14 @@ class Metadata:
 
     name: str
     model: str
-    num_classes: int
-    image_size: int
-    channels: int
+    num_classes: Classes
+    image_size: Side
+    channels: Channels
     mean: tuple[float, ...]
-    std: tuple[float, ...]
+    std: tuple[PositiveFloat, ...]
     classes: tuple[str, ...]
     weights: str
-    batch_size: int | None = None
+    batch_size: Positive | None = None
 
     def normalize(self, images: np.ndarray) -> np.ndarray:
         """Images [N, C, H, W] of pixels in [0, 1] as the network takes them."""
@@ -51,16 +52,14 @@ class Metadata:
             UserError: damaged, or another program's.
         """
         try:
-            raw = json.loads(text)
-            fields = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
-            result = cls(**fields)
+            raw = parse_json(text)
+            types = {field.name: field.type for field in fields(cls)}
+            result = cls(**{key: coerce(value, types[key], key) for key, value in raw.items()})
             counts = {len(result.mean), len(result.std)}
-            if (
-                counts != {result.channels}
-                or result.image_size < 1
-                or len(result.classes) not in (0, result.num_classes)
-            ):
+            if counts != {result.channels} or len(result.classes) not in (0, result.num_classes):
                 raise ValueError("its fields contradict each other")
+        except KeyError as error:
+            raise UserError(f"{source}: the metadata have no field {error}; export the network again") from None
         except (ValueError, TypeError, AttributeError) as error:
             raise UserError(f"{source}: the metadata are damaged ({error}); export the network again") from None
         return result

@@ -44,10 +44,20 @@ class Predictor:
         """The network's output; a network of one batch size gets batches of it, the last one filled up with zeros."""
         size = self.metadata.batch_size
         if size is None:
-            return self.run(images)
+            return self._run(images)
         filled = np.concatenate([images, np.zeros((-len(images) % size, *images.shape[1:]), images.dtype)])
-        parts = [self.run(filled[i : i + size]) for i in range(0, len(filled), size)]
+        parts = [self._run(filled[i : i + size]) for i in range(0, len(filled), size)]
         return np.concatenate(parts)[: len(images)]
+
+    def _run(self, images: np.ndarray) -> np.ndarray:
+        logits = self.run(images)
+        expected = (len(images), self.metadata.num_classes)
+        if logits.shape != expected:
+            raise UserError(
+                f"the network {self.metadata.name} gives an output {list(logits.shape)}, and its metadata say "
+                f"{list(expected)}; export it again"
+            )
+        return logits
 
     def predict_files(
         self, files: Iterable[Path], batch_size: int, most: int

@@ -107,10 +107,14 @@ def open_runtime(path: Path, backend: str, threads: int) -> Runtime:
         backend: ``paddle``, ``onnxruntime`` or ``openvino``.
         threads: of the CPU.
 
+    Returns:
+        What computes it; raises a UserError where the runtime does not take the images.
+
     Raises:
         UserError: the runtime is not installed, or cannot read the file.
     """
-    try:
+
+    def open_it() -> Runtime:
         if backend == "paddle":
             return open_paddle(path, threads)
         if backend == "onnxruntime":
@@ -119,11 +123,18 @@ def open_runtime(path: Path, backend: str, threads: int) -> Runtime:
             return lambda images: session.run(None, {name: images})[0]
         request = openvino_request(path, threads)
         return lambda images: next(iter(request.infer({0: images}).values())).copy()
-    except UserError:
-        raise
-    except Exception as error:  # ONNX Runtime's have no common class
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} cannot be opened by {backend} ({reason}); export the network again") from None
+
+    def explain(action: Callable[[], Any], what: str) -> Any:
+        try:
+            return action()
+        except UserError:
+            raise
+        except Exception as error:  # ONNX Runtime's have no common class
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{path} cannot be {what} by {backend} ({reason}); export the network again") from None
+
+    compute = explain(open_it, "opened")
+    return lambda images: explain(lambda: compute(images), "computed")
 
 
 def import_extra(name: str) -> ModuleType:

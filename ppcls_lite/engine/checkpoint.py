@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import paddle
 
 from ppcls_lite.engine.run_dir import (
@@ -126,7 +127,9 @@ def _check_optimizer_state(model: paddle.Model, state: dict, source: Path) -> No
     optimizer = model._optimizer
     accumulator = "velocity" if isinstance(optimizer, paddle.optimizer.Momentum) else "moment1"
     expected = {f"{p.name}_{accumulator}_0": list(p.shape) for p in model.parameters() if not p.stop_gradient}
-    fits = all(list(getattr(state.get(name), "shape", ())) == shape for name, shape in expected.items())
+    found = {name: state[name] for name in expected if isinstance(state.get(name), np.ndarray)}
+    fits = {name: list(array.shape) for name, array in found.items()} == expected
+    fits = fits and all(array.dtype == np.float32 for array in found.values())
     scheduled = isinstance(optimizer._learning_rate, paddle.optimizer.lr.LRScheduler)
     if not fits or scheduled != ("LR_Scheduler" in state):
         raise UserError(f"{source} does not fit Optimizer.name {type(optimizer).__name__} and its schedule")

@@ -7,6 +7,7 @@ from typing import Any
 from ppcls_lite.config import Config, flatten
 from ppcls_lite.engine.run_dir import PROGRESS, SUMS, RunDir, verify_checkpoint
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import user_path
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +19,7 @@ def find_resume_point(config: Config, run_dir: RunDir) -> tuple[Path | None, Pat
         UserError: the run folder is in use and not to be resumed, or belongs to another configuration.
     """
     run = config.Global
-    origin = Path(run.checkpoints).expanduser() if run.checkpoints else None
+    origin = user_path(run.checkpoints) if run.checkpoints else None
     if run_dir.is_used():
         if run.resume is None:
             raise UserError(run_dir.in_use())
@@ -32,6 +33,8 @@ def find_resume_point(config: Config, run_dir: RunDir) -> tuple[Path | None, Pat
                 f"{run_dir.path} has weights and no checkpoint to go on from; choose another Global.output_dir, and "
                 f"start from them with -o Global.pretrained_model={run_dir.path}"
             )
+    if origin and run.pretrained_model:
+        raise UserError("Global.checkpoints and Global.pretrained_model both say what to begin from; give one")
     return find_checkpoint(origin) if origin else None, origin
 
 
@@ -97,7 +100,7 @@ def find_checkpoint(path: str | Path) -> Path:
     Raises:
         UserError: neither, or damaged.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     if (path / PROGRESS).is_file() or (path / SUMS).is_file():
         verify_checkpoint(path)
         return path

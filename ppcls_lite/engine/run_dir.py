@@ -11,13 +11,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ppcls_lite import config_files
 from ppcls_lite.config import Config
-from ppcls_lite.config_files import is_set
 from ppcls_lite.engine.lock import FolderLock
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import TEMPORARY, digest, replacing, write_text
+from ppcls_lite.files import TEMPORARY, digest, parse_json, replacing, user_path, write_text
+from ppcls_lite.options import NonNegative, Positive, coerce
 from ppcls_lite.weights import SUFFIX
 
 logger = logging.getLogger(__name__)
@@ -36,6 +35,7 @@ COLUMNS = [
     "images_per_sec",
     "seconds",
 ]
+FIGURES = ("test_top1", "test_loss", "epochs", "params", "macs", "images_per_sec", "wall_s")  # of each result.json
 
 
 @dataclass
@@ -46,12 +46,12 @@ class Progress:
     stored.
     """
 
-    epoch: int = 0
+    epoch: NonNegative = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
     best_val_top1: float | None = None
-    best_epoch: int | None = None
+    best_epoch: Positive | None = None
     wall_s: float = 0.0
-    processes: int = 1
+    processes: Positive = 1
     row: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -64,7 +64,7 @@ class RunDir:
     """Paths and files of one run, see docs/run_directory.md."""
 
     def __init__(self, path: str | Path):
-        self.path = Path(path).expanduser()
+        self.path = user_path(path)
         self.checkpoints = self.path / "checkpoints"
         self.vdl = self.path / "vdl"
         self.log = self.path / "train.log"
@@ -101,16 +101,17 @@ class RunDir:
     def result(self) -> dict[str, Any] | None:
         """What result.json holds, or None where the run has not finished."""
         try:
-            result = json.loads((self.path / "result.json").read_text())
+            result = parse_json((self.path / "result.json").read_text())
         except (OSError, ValueError):
             return None
-        return result if isinstance(result, dict) and "test_top1" in result else None
+        whole = isinstance(result, dict) and all(_is_number(result.get(key)) for key in FIGURES)
+        return result if whole else None
 
     def config(self) -> dict[str, Any] | None:
         """The configuration that the run was made with, or None."""
         try:
-            config = yaml.safe_load((self.path / "config.yaml").read_text())
-        except (OSError, ValueError, yaml.YAMLError):
+            config = config_files.parse_yaml((self.path / "config.yaml").read_text(), "config.yaml")
+        except (OSError, ValueError):
             return None
         return config if isinstance(config, dict) else None
 
@@ -144,14 +145,19 @@ class RunDir:
         """The checkpoint folder of an epoch."""
         return self.checkpoints / f"epoch_{epoch:04d}"
 
-    def adopt(self, checkpoint: Path, best_epoch: int | None) -> None:
+    def adopt(self, checkpoint: Path, progress: Progress) -> None:
         """Copy another run's checkpoint here, and that run's best one, so that this run can be resumed by itself."""
-        for source in {checkpoint, checkpoint.parent / self.checkpoint(best_epoch or 0).name}:
-            if source.is_dir() and not (self.checkpoints / source.name).exists():
-                with replacing(self.checkpoints / source.name) as temporary:
+        best = checkpoint.parent / self.checkpoint(progress.best_epoch or 0).name
+        for source, target in (
+            (checkpoint, self.checkpoint(progress.epoch)),
+            (best, self.checkpoint(progress.best_epoch or 0)),
+        ):
+            if source.is_dir() and not target.exists():
+                with replacing(target) as temporary:
                     temporary.mkdir()
-                    for file in source.iterdir():
-                        shutil.copyfile(file, temporary / file.name)
+                    for name in (WEIGHTS, OPTIMIZER, SCALER, PROGRESS, SUMS):
+                        if (source / name).is_file():
+                            shutil.copyfile(source / name, temporary / name)
 
     def list_checkpoints(self) -> list[Path]:
         """Complete checkpoint folders, oldest first."""
@@ -201,9 +207,9 @@ def stay(config: Config, config_file: str | Path, overrides: list[str]) -> Confi
     A folder that was moved, or that a relative path no longer means, is gone on with where it is, and that is said.
     """
     folder = own_folder(config_file)
-    if folder is None or is_set("Global.output_dir", overrides):
+    if folder is None or config_files.is_set("Global.output_dir", overrides):
         return config
-    if folder.resolve() == Path(config.Global.output_dir).expanduser().resolve():
+    if folder.resolve() == user_path(config.Global.output_dir).resolve():
         return config
     logger.info(
         "Global.output_dir is %s, where %s lies, and no longer %s", folder, config_file, config.Global.output_dir
@@ -244,9 +250,27 @@ def read_progress(checkpoint: Path) -> Progress:
         UserError: damaged.
     """
     try:
-        progress = Progress(**json.loads((checkpoint / PROGRESS).read_text()))
-        if [row["epoch"] for row in progress.rows] != list(range(1, progress.epoch + 1)) or not progress.rows:
-            raise ValueError("its rows are not one an epoch")
+        progress = Progress(**parse_json((checkpoint / PROGRESS).read_text()))
+        _check_progress(progress)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{checkpoint / PROGRESS} is damaged ({error}); remove that checkpoint folder") from None
     return progress
+
+
+def _check_progress(progress: Progress) -> None:
+    """Raises ValueError, TypeError or KeyError for what no run writes."""
+    for one in dataclasses.fields(Progress):
+        if one.name not in ("rows", "row"):
+            coerce(getattr(progress, one.name), one.type, one.name)
+    rows = progress.rows
+    if not rows or len(rows) != progress.epoch or [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
+        raise ValueError("its rows are not one an epoch")
+    for row in rows:
+        if not {"lr", "train_loss", "images_per_sec", "seconds"} <= set(row) <= set(COLUMNS):
+            raise ValueError("its rows have other columns")
+        if not all(map(_is_number, row.values())):
+            raise ValueError("its rows hold more than numbers")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63

@@ -71,7 +71,7 @@ def _train(config: Config, run_dir: RunDir, force: bool) -> dict[str, Any]:
     with paddle.utils.unique_name.guard():
         prepared = prepare(config, run_dir)
         estimate = estimate_memory(config, prepared.model, prepared.loaders)
-        check_memory(estimate, prepared.loaders.train.largest_batch, force)
+        processes.agree(lambda: check_memory(estimate, prepared.loaders.train.largest_batch, force))
         # Only now is there something to write: a mistake above leaves no folder behind.
         reset_peak_memory()
         if processes.rank() != 0:
@@ -99,7 +99,7 @@ def _open_run_dir(config: Config, run_dir: RunDir, prepared: Prepared) -> None:
 
 def _take_over(run_dir: RunDir, checkpoint: Path, progress: Progress) -> None:
     """Bring the folder to the state of the checkpoint that the run goes on from."""
-    run_dir.adopt(checkpoint, progress.best_epoch)
+    run_dir.adopt(checkpoint, progress)
     run_dir.set_aside(after=progress.epoch)
     restore_weights(run_dir, progress)
     run_dir.prune()  # where the last process was killed before it did

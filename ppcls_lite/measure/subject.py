@@ -6,10 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ppcls_lite import config as configs
 from ppcls_lite.arch.registry import build_model, check_input_size, check_options, fixed_input_size, model_options
+from ppcls_lite.config_files import parse_yaml
 from ppcls_lite.data import DATASETS
 from ppcls_lite.errors import UserError
 
@@ -73,8 +72,8 @@ def _from_model(text: str, image_size: int | None) -> Subject:
         if not equals:
             raise UserError(f"'{text}': expected MODEL:OPTION=VALUE,..., such as vovnet39:stem=paper")
         try:
-            options[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            options[key] = parse_yaml(value, text)
+        except UserError:
             raise UserError(f"'{text}': {value!r} is no value") from None
     options = check_options(model, options, prefix=f"'{text}': ")
     settled = {key: option.default for key, option in known.items()} | options

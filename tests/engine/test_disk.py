@@ -1,5 +1,6 @@
 """A disk that is full, read-only or gone: the run says so, and what was whole stays whole."""
 
+import errno
 import logging
 import resource
 import shutil
@@ -7,12 +8,14 @@ import subprocess
 import sys
 
 import pytest
+from visualdl.io import bfile
 
 from ppcls_lite.engine import callbacks
+from ppcls_lite.engine.dashboard import RECORDS
 from ppcls_lite.engine.run_dir import RunDir, read_progress, verify_checkpoint
 from ppcls_lite.engine.train import train
 from ppcls_lite.errors import TrainingError
-from tests.engine.helpers import rows, scalars
+from tests.engine.helpers import interrupt_at, rows, scalars
 from tests.tools.helpers import QUICK, ROOT, SMALL, call
 
 
@@ -95,7 +98,7 @@ def test_a_folder_that_vanishes_is_said_and_not_made_anew(tiny, tmp_path, at_epo
     at_epoch(2, lambda: shutil.rmtree(tmp_path / "run"))
     with pytest.raises(TrainingError, match=r"run cannot be written to .*; there is no checkpoint yet"):
         train(tiny())
-    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_log_that_cannot_be_written_is_said_once(tiny, tmp_path, capsys, monkeypatch):
@@ -109,3 +112,56 @@ def test_a_log_that_cannot_be_written_is_said_once(tiny, tmp_path, capsys, monke
     printed = capsys.readouterr().err
     assert printed.count("train.log cannot be written to ([Errno 28] No space left") == 1
     assert "Traceback" not in printed
+
+
+def test_a_log_that_cannot_be_opened_is_said(tiny, tmp_path, capsys, monkeypatch):
+    def create(self):
+        self.path.mkdir()
+        self.log.symlink_to(tmp_path / "gone" / "train.log")
+
+    monkeypatch.setattr(RunDir, "create", create)
+    assert train(tiny())["epochs"] == 3
+    assert "train.log cannot be written to (No such file or directory); the run goes on" in capsys.readouterr().err
+
+
+def test_a_dashboard_without_room_is_said_once_and_made_good(tiny, tmp_path, at_epoch, caplog, monkeypatch):
+    """As a full disk does: half a record, then nothing, and VisualDL's thread keeps the error to itself."""
+    write = bfile.BFile.write
+
+    def write_half(self, content):
+        write(self, content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        at_epoch(2, lambda: patch.setattr(bfile.BFile, "write", write_half))
+        interrupt_at(patch, epoch=4, step=1)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny(**{"Global.epochs": 5}))
+    folder = tmp_path / "run"
+    assert caplog.text.count("VisualDL failed") == 1 and "VisualDL failed" in (folder / "train.log").read_text()
+    assert [step for step, _ in scalars(folder, "loss/train")] == [1]  # readable
+    train(tiny(**{"Global.epochs": 5, "Global.resume": "auto"}))
+    assert [step for step, _ in scalars(folder, "loss/train")] == [1, 2, 3, 4, 5]
+
+
+def test_a_damaged_dashboard_is_made_good(tiny, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, epoch=4, step=1)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny(**{"Global.epochs": 4}))
+    records = tmp_path / "run" / "vdl" / RECORDS
+    content = bytearray(records.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 400] = bytes(255 - i % 256 for i in range(400))
+    records.write_bytes(content)
+    train(tiny(**{"Global.epochs": 4, "Global.resume": "auto"}))
+    assert [step for step, _ in scalars(tmp_path / "run", "loss/train")] == [1, 2, 3, 4]
+
+
+def test_a_full_standard_output_is_said_once(tmp_path):
+    command = [sys.executable, "tools/train.py", "-c", QUICK, "-o", f"Global.output_dir={tmp_path / 'run'}", *SMALL]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0
+    assert done.stderr.startswith("warning: standard output cannot be written to ([Errno 28]")
+    assert len(done.stderr.splitlines()) == 1

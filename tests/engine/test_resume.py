@@ -1,13 +1,20 @@
 """Resuming: an interruption changes nothing, and nothing is taken that does not fit or overwritten."""
 
+import json
+import math
 import shutil
+import signal
 import subprocess
 
 import paddle
 import pytest
 
+from ppcls_lite import config as configs
+from ppcls_lite.engine import callbacks, run_dir
+from ppcls_lite.engine.checkpoint import restore_weights
 from ppcls_lite.engine.dashboard import RECORDS, Dashboard, rewind
 from ppcls_lite.engine.lock import FolderLock
+from ppcls_lite.engine.run_dir import RunDir, verify_checkpoint
 from ppcls_lite.engine.train import train
 from ppcls_lite.errors import TrainingError, UserError
 from tests.engine.helpers import interrupt_at, rows, scalars, without_timing
@@ -259,3 +266,164 @@ def test_a_folder_that_another_process_writes_to_is_refused(tiny, tmp_path, monk
     assert list((tmp_path / "run").iterdir()) == []
     other.release()
     train(config)
+
+
+@pytest.mark.parametrize("moment", ["write_bytes", "prune"])
+def test_ctrl_c_waits_until_a_checkpoint_is_whole(tiny, tmp_path, monkeypatch, moment):
+    whole = train(tiny("whole"))
+    target = run_dir.RunDir if moment == "prune" else run_dir.Path
+    original = getattr(target, moment)
+
+    def interrupted(self, *arguments):
+        if moment == "prune" or "epoch_0002" in str(self):
+            monkeypatch.setattr(target, moment, original)
+            signal.raise_signal(signal.SIGINT)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(target, moment, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny())
+    newest = RunDir(tmp_path / "run").list_checkpoints()[-1]
+    assert newest.name == ("epoch_0001" if moment == "prune" else "epoch_0002")
+    verify_checkpoint(newest)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert train(tiny(**{"Global.resume": "auto"}))["test_loss"] == whole["test_loss"]
+
+
+def test_ctrl_c_twice_loses_no_finished_epoch(tiny, tmp_path, monkeypatch, caplog):
+    settings = {"Global.save_interval": 3, "Global.epochs": 5}
+    save = callbacks.save_snapshot
+
+    def save_interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        save(*arguments)
+
+    monkeypatch.setattr(callbacks, "save_snapshot", save_interrupted)
+    interrupt_at(monkeypatch, epoch=3, step=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(**settings))
+    assert [folder.name for folder in RunDir(tmp_path / "run").list_checkpoints()] == ["epoch_0002"]
+    assert "stopped in epoch 3; continue with: python tools/train.py -c" in caplog.text
+
+
+def test_a_kill_before_the_first_checkpoint_was_copied_begins_there_again(tiny, tmp_path, monkeypatch):
+    whole = train(tiny("whole"))
+    checkpoint = tmp_path / "whole" / "checkpoints" / "epoch_0002"
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDir, "adopt", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny("elsewhere", **{"Global.checkpoints": str(checkpoint)}))
+    assert RunDir(tmp_path / "elsewhere").list_checkpoints() == []
+    resumed = train(tiny("elsewhere", **{"Global.resume": "auto"}))
+    assert resumed["test_loss"] == whole["test_loss"]
+    assert RunDir(tmp_path / "elsewhere").origin() == checkpoint
+    assert "resumed from" in (tmp_path / "elsewhere" / "train.log").read_text()
+
+
+def test_a_run_that_goes_on_elsewhere_follows_its_own_schedule(tiny, tmp_path):
+    """Cosine over 4 epochs ends at 0; over 8 it is halfway down."""
+    schedule = {"Optimizer.lr": {"name": "Cosine", "learning_rate": 0.05}}
+    train(tiny("short", **schedule, **{"Global.epochs": 4}))
+    longer = {"Global.epochs": 6, "Global.checkpoints": str(tmp_path / "short")}
+    train(tiny("long", **schedule, **longer))
+    rates = [float(row["lr"]) for row in rows(tmp_path / "long")][4:]
+    # The rate of an epoch's last step, of 4 steps each.
+    expected = [0.025 * (1 + math.cos(math.pi * (4 * epoch - 1) / 24)) for epoch in (5, 6)]
+    assert rates == pytest.approx(expected)
+
+
+def test_a_run_folder_that_was_moved_is_gone_on_with_where_it_lies(tiny, tmp_path, monkeypatch, caplog):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, epoch=2, step=1)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny())
+    moved = (tmp_path / "run").rename(tmp_path / "moved")
+    file = moved / "config.yaml"
+    config = run_dir.stay(configs.load(file, ["Global.resume=auto"]), file, ["Global.resume=auto"])
+    assert config.Global.output_dir == str(moved)
+    assert f"Global.output_dir is {moved}, where {file} lies, and no longer {tmp_path / 'run'}" in caplog.text
+    assert train(config)["epochs"] == 3
+    assert not (tmp_path / "run").exists()
+    asked = ["Global.output_dir=elsewhere"]
+    assert run_dir.stay(configs.load(file, asked), file, asked).Global.output_dir == "elsewhere"
+    (tmp_path / "config.yaml").write_text("Arch: {name: resnet20}")
+    assert run_dir.stay(configs.load(tmp_path / "config.yaml"), tmp_path / "config.yaml", []).Global.output_dir
+
+
+def test_weights_without_a_checkpoint_are_not_written_over(tiny, tmp_path):
+    train(tiny(**{"Global.epochs": 2}))
+    folder = tmp_path / "run"
+    (folder / "result.json").unlink()
+    shutil.rmtree(folder / "checkpoints")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(
+        UserError, match=r"has weights and no checkpoint to go on from; choose another Global.output_dir"
+    ):
+        train(tiny(**{"Global.epochs": 2, "Global.resume": "auto"}))
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("text", [None, "{{{", "[" * 5000])
+def test_a_configuration_that_is_lost_or_damaged_is_named(tiny, tmp_path, text):
+    train(tiny(**{"Global.epochs": 2}))
+    (tmp_path / "run" / "config.yaml").unlink()
+    if text:
+        (tmp_path / "run" / "config.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"run is not empty, and its config.yaml is missing or damaged: restore that"):
+        train(tiny(**{"Global.epochs": 2, "Global.resume": "auto"}))
+
+
+def test_best_weights_that_are_gone_are_told(tmp_path, caplog):
+    progress = run_dir.Progress(epoch=3, best_epoch=2)
+    (tmp_path / "last.pdparams").write_bytes(b"")
+    restore_weights(RunDir(tmp_path), progress)
+    assert caplog.messages == [f"warning: there is no {tmp_path / 'best.pdparams'}: the checkpoint of epoch 2 is gone"]
+
+
+def test_two_beginnings_are_one_too_many(tiny, tmp_path):
+    train(tiny("source", **{"Global.epochs": 2}))
+    both = {"Global.checkpoints": str(tmp_path / "source"), "Global.pretrained_model": str(tmp_path / "source")}
+    with pytest.raises(UserError, match=r"Global.checkpoints and Global.pretrained_model both say"):
+        train(tiny(**both))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_folder_may_have_any_name(tiny, tmp_path):
+    whole = train(tiny("whole"))
+    shutil.copytree(tmp_path / "whole" / "checkpoints" / "epoch_0002", tmp_path / "mine")
+    resumed = train(tiny("next", **{"Global.checkpoints": str(tmp_path / "mine")}))
+    assert resumed["test_loss"] == whole["test_loss"]
+    folders = RunDir(tmp_path / "next").list_checkpoints()
+    assert [folder.name for folder in folders] == ["epoch_0002", "epoch_0003"]
+
+
+def test_a_folder_that_another_run_has_used_meanwhile_is_refused(tmp_path):
+    late = RunDir(tmp_path / "run")
+    assert not late.is_used()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.csv").write_text("another's")
+    with pytest.raises(UserError, match="is not empty"):
+        late.create()
+    late.lock.release()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epoch": 300_000_000},
+        {"epoch": 10**30},
+        {"best_epoch": [1]},
+        {"processes": "a"},
+        {"wall_s": None},
+        {"rows": 3},
+        {"rows": [{"epoch": 1}, {"epoch": 2}]},
+    ],
+)
+def test_progress_of_a_wrong_form_is_named(finished, tmp_path, change):
+    checkpoint = tmp_path / "epoch_0002"
+    checkpoint.mkdir()
+    progress = run_dir.read_progress(finished[0] / "checkpoints" / "epoch_0004")
+    stored = {**json.loads(progress.to_json()), **change}
+    (checkpoint / "state.json").write_text(json.dumps(stored))
+    with pytest.raises(UserError, match=r"epoch_0002/state.json is damaged"):
+        run_dir.read_progress(checkpoint)

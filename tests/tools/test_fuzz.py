@@ -1,32 +1,41 @@
 """Broken input of any kind ends in one sentence with exit status 2, and changes nothing on disk."""
 
 import copy
+import dataclasses
 import hashlib
 import io
+import json
+import os
+import pickle
 import runpy
 import shutil
 import sys
 import tempfile
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import paddle
 import pytest
 import yaml
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from ppcls_lite import cli, config_files
 from ppcls_lite import config as configs
+from ppcls_lite.arch.registry import model_options
 from ppcls_lite.data import load_dataset
 from ppcls_lite.data.image_file import read_image
 from ppcls_lite.deploy.exported import read_metadata
 from ppcls_lite.deploy.runtimes import open_runtime
+from ppcls_lite.engine.prepare import prepare
 from ppcls_lite.engine.resume import find_checkpoint
+from ppcls_lite.engine.run_dir import RunDir
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import digest
 from ppcls_lite.options import coerce
 from ppcls_lite.weights import read_weights
 from tests.data.archives import write_archive, write_folder
@@ -70,15 +79,22 @@ SETTINGS = dict(pair for name, section in configs.SECTIONS.items() for pair in s
 KEYS = sorted(SETTINGS)
 
 
-def is_wrong(key, value):
+def is_wrong(key, value, annotation):
     try:
-        coerce(value, SETTINGS[key], key)
+        coerce(value, annotation, key)
     except UserError:
         return True
     return False
 
 
-WRONG = [(key, value) for key in KEYS for value in VALUES if is_wrong(key, value)]
+WRONG = [(key, value) for key in KEYS for value in VALUES if is_wrong(key, value, SETTINGS[key])]
+
+
+def wrong_options(model):
+    """Options of a network, with values that they do not take; num_classes may be more than the data set has."""
+    options = {f"Arch.{name}": option.annotation for name, option in model_options(model).items()}
+    options.pop("Arch.pretrained", None)
+    return [(key, value) for key, kind in options.items() for value in VALUES if is_wrong(key, value, kind)]
 
 
 class Accepted(Exception):
@@ -86,7 +102,10 @@ class Accepted(Exception):
 
 
 def run_tool(*arguments):
-    """(exit status or "accepted", what was printed as an error) of tools/train.py, up to the import of paddle."""
+    """(exit status or "accepted", what was printed as an error) of tools/train.py, up to the import of paddle.
+
+    It runs in the current folder, where by default it would make its output.
+    """
     errors = io.StringIO()
     with (
         mock.patch.object(sys, "argv", ["tools/train.py", *arguments]),
@@ -103,8 +122,19 @@ def run_tool(*arguments):
 
 
 def fingerprint(folder):
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {path.relative_to(folder): hashlib.md5(path.read_bytes()).digest() for path in files}
+    """Every file with a digest of its content, and every folder."""
+    found = folder.rglob("*")
+    return {p.relative_to(folder): hashlib.md5(p.read_bytes()).digest() if p.is_file() else b"" for p in found}
+
+
+@contextmanager
+def working_in(folder):
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def check_refusal(status, printed, *named):
@@ -123,11 +153,11 @@ def test_broken_configurations(source, data):
         file = Path(folder) / "broken.yaml"
         named = [file]
         if kind in ("value", "typo"):
-            key, value = data.draw(st.sampled_from(WRONG))
+            key, value = data.draw(st.sampled_from(WRONG) | st.sampled_from(wrong_options(raw["Arch"]["name"])))
             if kind == "typo":
                 place = data.draw(st.integers(key.rindex(".") + 1, len(key) - 1))
                 key = key[:place] + data.draw(st.sampled_from("xyz")) + key[place + 1 :]
-                assume(key not in SETTINGS)
+                assume(key not in SETTINGS and key.removeprefix("Arch.") not in model_options(raw["Arch"]["name"]))
             *sections, last = key.split(".")
             node = raw
             for section in sections:
@@ -144,7 +174,8 @@ def test_broken_configurations(source, data):
             text = damage(data, text)
         file.write_bytes(text)
         before = fingerprint(Path(folder))
-        status, printed = run_tool("-c", str(file))
+        with working_in(folder):
+            status, printed = run_tool("-c", str(file))
         assert fingerprint(Path(folder)) == before
         assume(not (kind == "bytes" and status == "accepted"))  # other bytes in a comment break nothing
         check_refusal(status, printed, *named)
@@ -159,7 +190,9 @@ def test_broken_overrides(source, wrong, junk, data):
     override = {"value": f"{key}={dumped}", "typo": f"{key}_={dumped}", "junk": junk}[kind]
     assume(not override.startswith("-"))
     assume(kind != "junk" or override.partition("=")[0].strip() not in SETTINGS)
-    status, printed = run_tool("-c", str(source), "-o", override)
+    with tempfile.TemporaryDirectory() as folder, working_in(folder):
+        status, printed = run_tool("-c", str(source), "-o", override)
+        assert not list(Path(folder).iterdir())
     check_refusal(status, printed, *([] if kind == "junk" else [key]))
 
 
@@ -230,6 +263,7 @@ def test_damaged_files(readable, data):
     file, source, read = kinds[kind]
     content = file.read_bytes()
     damaged = damage(data, content)
+    assume(damaged != content)
     try:
         file.write_bytes(damaged)
         before = fingerprint(folder)
@@ -242,9 +276,72 @@ def test_damaged_files(readable, data):
     finally:
         file.write_bytes(content)
     if refusal is not None:
-        assert len(refusal.splitlines()) == 1 and str(source.parent) in refusal
+        assert len(refusal.splitlines()) == 1 and str(source.parent) in refusal and file.name in refusal
     else:
-        assert kind not in SUMMED or damaged == content
+        assert kind not in SUMMED
+
+
+def with_other_content(data, tree):
+    """A copy of nested containers with a value somewhere replaced by one of :data:`VALUES`, or a key gone."""
+    tree = copy.deepcopy(tree)
+    node, keys = tree, []
+    while isinstance(node, dict | list) and len(node) and (not keys or data.draw(st.booleans())):
+        keys.append(data.draw(st.sampled_from(list(node) if isinstance(node, dict) else range(len(node)))))
+        parent, node = node, node[keys[-1]]
+    if isinstance(parent, dict) and data.draw(st.booleans()):
+        del parent[keys[-1]]
+    else:
+        parent[keys[-1]] = data.draw(st.sampled_from(VALUES))
+    return tree
+
+
+def read_checkpoint(config, folder):
+    with paddle.utils.unique_name.guard():
+        changed = dataclasses.replace(config.Global, checkpoints=str(folder), output_dir=f"{folder}/none")
+        prepare(dataclasses.replace(config, Global=changed), RunDir(folder / "none"))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_files_of_the_right_form_with_other_content(readable, data):
+    """What bytes that are damaged at random never are: whole in form, and of other types or without a key."""
+    folder, _ = readable
+    run = folder / "run"
+    checkpoint = run / "checkpoints" / "epoch_0002"
+    config = configs.load(run / "config.yaml")
+    name = data.draw(st.sampled_from(["state.json", "model.pdparams", "model.pdopt", "result.json", "net.meta.json"]))
+    place = {"result.json": run, "net.meta.json": folder / "nets"}.get(name, checkpoint)
+    file = place / name
+    content, sums = file.read_bytes(), (checkpoint / "SHA256SUMS").read_bytes()
+    is_json = name.endswith(".json")
+    tree = json.loads(content) if is_json else pickle.loads(content)
+    changed = with_other_content(data, tree["metadata"] if name == "net.meta.json" else tree)
+    if name == "net.meta.json":
+        changed = {**tree, "metadata": changed}
+    assume(repr(changed) != repr(tree))
+    refusal = ""
+    try:
+        file.write_bytes(json.dumps(changed).encode() if is_json else pickle.dumps(changed, protocol=2))
+        if place == checkpoint:
+            summed = [line.split()[1] for line in sums.decode().splitlines()]
+            new = "".join(f"{digest(checkpoint / member)}  {member}\n" for member in summed)
+            (checkpoint / "SHA256SUMS").write_text(new)
+        before = fingerprint(folder)
+        try:
+            if place == checkpoint:
+                read_checkpoint(config, checkpoint)
+            elif place == run:
+                RunDir(run).result()
+            else:
+                open_exported(place / "net")
+        except UserError as error:
+            refusal = str(error)
+        assert fingerprint(folder) == before
+    finally:
+        file.write_bytes(content)
+        (checkpoint / "SHA256SUMS").write_bytes(sums)
+    assert len(refusal.splitlines()) <= 1 and len(refusal) < 2000
+    assert not refusal or str(place) in refusal
 
 
 @pytest.mark.parametrize(
