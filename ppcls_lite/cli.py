@@ -101,7 +101,9 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(1 if error.errno in _DEVICE_FAILED else 2)
 
 
-def import_paddle(computes: bool = True, threads: int | None = None, quiet: bool = False) -> None:
+def import_paddle(
+    computes: bool = True, threads: int | None = None, quiet: bool = False, several: bool = False
+) -> None:
     """Import paddle with as many threads as this process may use, unless OMP_NUM_THREADS says otherwise.
 
     Paddle reads OMP_NUM_THREADS when it is imported and takes one thread without it. A process that ``computes``
@@ -110,8 +112,12 @@ def import_paddle(computes: bool = True, threads: int | None = None, quiet: bool
     Args:
         threads: so many, whatever OMP_NUM_THREADS says.
         quiet: leave out what paddle's tracing and inference report of themselves.
+        several: the program is one for several processes.
+
+    Raises:
+        UserError: it is not, and was started in several, or the environment says nonsense about them.
     """
-    processes.check_environment()
+    processes.check_environment(several)
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
     if quiet:

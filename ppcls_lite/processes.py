@@ -13,16 +13,20 @@ from ppcls_lite.errors import UserError
 T = TypeVar("T")
 
 
-def check_environment() -> None:
+def check_environment(several: bool = False) -> None:
     """Refuse variables that are not a launcher's, before paddle is imported and fails on them.
 
+    Args:
+        several: the program is one for several processes.
+
     Raises:
-        UserError: naming them.
+        UserError: naming them, or a launcher that started a program for one process.
     """
     number, own = os.environ.get("PADDLE_TRAINERS_NUM", "1"), os.environ.get("PADDLE_TRAINER_ID", "0")
-    places = all(name in os.environ for name in ("PADDLE_TRAINER_ID", "PADDLE_TRAINER_ENDPOINTS"))
+    places = os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")
     try:
-        fits = 0 <= int(own) < int(number) and (int(number) == 1 or places)
+        complete = int(number) == 1 or (len(places) == int(number) and "PADDLE_TRAINER_ID" in os.environ)
+        fits = 0 <= int(own) < int(number) and complete
     except ValueError:
         fits = False
     if not fits:
@@ -30,6 +34,8 @@ def check_environment() -> None:
             f"the environment has PADDLE_TRAINER_ID={own} and PADDLE_TRAINERS_NUM={number}, which no launcher sets so; "
             f"remove them, or start with python -m paddle.distributed.launch"
         )
+    if int(number) > 1 and not several:
+        raise UserError("this works in one process; start it without paddle.distributed.launch")
 
 
 def rank() -> int:

@@ -73,8 +73,7 @@ def _run(args: argparse.Namespace, config: configs.Config, number: int, frozen: 
         command = [sys.executable, __file__]
         if number > 1:
             launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", str(number), "--log_dir", f"{folder}/log"]
-            backend = ["--backend", "gloo"] if config.Global.device == "cpu" or not _has_gpu() else []
-            command[1:1] = [*launch, *backend]
+            command[1:1] = launch
         environment = {**os.environ, "OMP_NUM_THREADS": "1", JOB: json.dumps(job)}
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
         try:
@@ -83,17 +82,10 @@ def _run(args: argparse.Namespace, config: configs.Config, number: int, frozen: 
             raise TrainingError(f"{number} process(es) failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}") from None
 
 
-def _has_gpu() -> bool:
-    cli.import_paddle(computes=False)
-    from ppcls_lite.device import why_no_gpu
-
-    return not why_no_gpu()
-
-
 def _run_child() -> None:
     job = json.loads(os.environ.pop(JOB))
     config = configs.load(job["config"], job["overrides"])
-    cli.import_paddle()
+    cli.import_paddle(several=True)
     import paddle
 
     from ppcls_lite.engine.callbacks import EpochStart, TrainMeter

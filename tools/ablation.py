@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_lite import cli
+from ppcls_lite import cli, processes
 from ppcls_lite.ablation.ablation import run_ablation
 from ppcls_lite.ablation.machine import choose_protocol
 from ppcls_lite.ablation.protocol import check_settings, list_protocols, load_protocol
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="the ablation's folder (default: output/ablation_PROTOCOL)")
     cli.add_overrides(parser, "settings for all arms, such as Global.epochs=5")
     args = parser.parse_args()
+    processes.check_environment()
     for name, kind in (("seeds", Seeds), ("jobs", Threads)):
         if getattr(args, name) is not None:
             coerce(getattr(args, name), kind, f"--{name}")

@@ -8,7 +8,7 @@
   python tools/benchmark.py train-step resnet50 oct_resnet50 --image-size 64 --batch-size 32 --exchanges
   python tools/benchmark.py loader
   python tools/benchmark.py scaling resnet50 oct_resnet50 --bandwidth 12
-  python -m paddle.distributed.launch --nproc_per_node 2 --backend gloo tools/benchmark.py scaling resnet20
+  python -m paddle.distributed.launch --nproc_per_node 2 tools/benchmark.py scaling resnet20
 
 efficiency: parameters, multiply-adds, memory access cost, activations, speed, memory and energy side by side.
 deploy: exported networks (random weights) in the runtimes that tools/predict.py uses, on the CPU; octave networks
@@ -221,7 +221,7 @@ def benchmark_scaling(args) -> None:
     if processes.count_processes() == 1 and args.bandwidth is None:
         raise UserError("one process has no bandwidth to measure; give --bandwidth, or start several (see --help)")
     cli.log_to_stderr()
-    cli.import_paddle()
+    cli.import_paddle(several=True)
     from ppcls_lite.device import describe_device, select_device
     from ppcls_lite.measure.scaling import measure_scaling
     from ppcls_lite.measure.tables import milliseconds, table

@@ -20,7 +20,7 @@ def main() -> None:
     if args.json:
         cli.log_to_stderr()
     config = cli.load_config(args)
-    cli.import_paddle()
+    cli.import_paddle(several=True)
     from ppcls_lite.engine.score import score
     from ppcls_lite.engine.trained import choose_weights
 

@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--force", action="store_true", help="train even where the memory seems far from enough")
     args = parser.parse_args()
     config = run_dir.stay(cli.load_config(args), args.config, args.override)
-    cli.import_paddle()
+    cli.import_paddle(several=True)
     if args.dry_run:
         from ppcls_lite.engine.plan import make_plan
 

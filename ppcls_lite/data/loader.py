@@ -62,7 +62,7 @@ class ArrayLoader:
         if drop_last and len(self) == 0:
             raise UserError(
                 f"DataLoader.batch_size {batch_size} is more than the {len(split) // world_size} training images "
-                f"of a process; take a smaller one, or DataLoader.drop_last=false"
+                f"of a process; take a smaller one, DataLoader.drop_last=false, or fewer processes"
             )
         if shuffle and len(self) == 0:
             raise UserError(f"{len(split)} training images are too few for {world_size} processes; start fewer")

@@ -225,6 +225,16 @@ def _fit(config: Config, run_dir: RunDir, prepared: Prepared, dashboard: Dashboa
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 logger.info("stopped in epoch %d; %s", progress.epoch + 1, _how_to_continue(run_dir))
         raise
+    except RuntimeError as error:
+        if processes.count_processes() == 1:
+            raise
+        with held_back():
+            epoch_end.save()
+        reason = str(error).strip().splitlines()[-1]
+        raise TrainingError(
+            f"another process has ended, or cannot be reached ({reason}); its log/workerlog.N says why; "
+            f"then {_how_to_continue(run_dir)}"
+        ) from None
 
 
 def _above_the_progress_bar() -> contextlib.AbstractContextManager:

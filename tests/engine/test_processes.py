@@ -1,5 +1,6 @@
 """Several processes: started as a person starts them, on the CPU with Gloo."""
 
+import json
 import os
 import re
 import signal
@@ -17,7 +18,7 @@ from ppcls_lite.errors import UserError
 from tests.engine.helpers import rows
 from tests.tools.helpers import QUICK, ROOT, SMALL, call
 
-LAUNCH = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo"]
+LAUNCH = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2"]
 
 
 def start(folder, *settings, launch=LAUNCH):
@@ -38,7 +39,7 @@ def test_a_killed_process_ends_the_run_and_one_process_goes_on(tmp_path):
     (second,) = [child for child in children if child.environ().get("PADDLE_TRAINER_ID") == "1"]
     os.kill(second.pid, signal.SIGKILL)
     printed, _ = launcher.communicate(timeout=90)
-    assert launcher.returncode != 0 and "aborted" in printed
+    assert launcher.returncode != 0 and "Pod failed" in printed
     assert "2 processes, 32 images a step" in printed and printed.count("epoch 1/20") == 1
     assert "epoch 1/20" not in (log / "workerlog.1").read_text()  # the second process neither talks nor writes
     behind = len(rows(run))
@@ -64,6 +65,50 @@ def _rate(config, epoch, batch):
     return schedule()
 
 
+def test_what_two_processes_saved_scores_as_they_said(tmp_path):
+    """Running statistics are those of both; the last step has 31 images, which two cannot share evenly."""
+    odd = [
+        "DataLoader.train_subset=63",
+        "DataLoader.drop_last=false",
+        "DataLoader.eval_batch_size=50",
+        "Global.epochs=2",
+    ]
+    launcher = start(tmp_path, *odd)
+    printed, _ = launcher.communicate(timeout=240)
+    assert launcher.returncode == 0, printed
+    done = call("tools/eval.py", "-c", tmp_path / "run" / "config.yaml", "--json")
+    scores, row = json.loads(done.stdout)["test"], rows(tmp_path / "run")[-1]
+    assert [scores["loss"], scores["top1"]] == [float(row["test_loss"]), float(row["test_top1"])]
+    assert (float(row["train_top1"]) * 63) == pytest.approx(round(float(row["train_top1"]) * 63), abs=1e-6)
+
+
+def test_ending_the_launcher_ends_all_in_order(tmp_path):
+    launcher = start(tmp_path, "Global.epochs=50")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "checkpoints" / "epoch_0001").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    children = psutil.Process(launcher.pid).children(recursive=True)
+    launcher.send_signal(signal.SIGTERM)
+    launcher.communicate(timeout=60)
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert launcher.returncode != 0 and not alive
+    assert "continue with: python tools/train.py" in (tmp_path / "run" / "train.log").read_text()
+
+
+def test_mistakes_are_one_sentence_and_what_is_for_one_process_is_refused(tmp_path):
+    launcher = start(tmp_path, "DataLoader.root=nowhere", "DataLoader.dataset=cifar10")
+    printed, _ = launcher.communicate(timeout=120)
+    assert launcher.returncode == 2 and "error: DataLoader.root nowhere holds neither" in printed
+    assert "Traceback" not in printed and not (tmp_path / "run").exists()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("ID", "1"), ("ENDPOINTS", "127.0.0.1:1,127.0.0.1:2")):
+            patch.setenv(f"PADDLE_TRAINER_{name}", value)
+        patch.setenv("PADDLE_TRAINERS_NUM", "2")
+        processes.check_environment(several=True)
+        with pytest.raises(UserError, match="works in one process"):
+            processes.check_environment()
+
+
 def test_alone_everything_is_trivial():
     assert (processes.rank(), processes.count_processes(), processes.count_local()) == (0, 1, 1)
     assert processes.gather("x") == ["x"] and processes.mean(0.5) == 0.5
@@ -86,7 +131,7 @@ def test_a_refusal_of_one_process_is_that_of_all(monkeypatch):
         {"PADDLE_TRAINERS_NUM": "x"},
         {"PADDLE_TRAINER_ID": "1"},
         {"PADDLE_TRAINERS_NUM": "2"},
-        {"PADDLE_TRAINERS_NUM": "2", "PADDLE_TRAINER_ID": "0"},
+        {"PADDLE_TRAINERS_NUM": "2", "PADDLE_TRAINER_ID": "0", "PADDLE_TRAINER_ENDPOINTS": "127.0.0.1:7000"},
     ],
 )
 def test_an_environment_of_no_launcher_is_refused(environment):

@@ -21,7 +21,7 @@ def test_a_step_takes_its_computing_and_its_exchange():
 
 
 def test_the_tool_measures_two_processes(tmp_path):
-    launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo", "--log_dir", tmp_path]
+    launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", tmp_path]
     done = call(
         *launch, "tools/benchmark.py", "scaling", "lenet", "--batch-size", 4, "--rounds", 2, "--format", "markdown"
     )
