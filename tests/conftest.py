@@ -13,8 +13,10 @@ from ppcls_lite.resources import count_cores
 processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 cli.import_paddle(threads=max(1, count_cores() // processes) if processes > 1 else None)
 
-# Where the tests run in a shell's background Ctrl-C is ignored, also by the programs that tests start and interrupt.
+# Where the tests run in a shell's background Ctrl-C is ignored, and under nohup the end of the terminal, also by the
+# programs that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

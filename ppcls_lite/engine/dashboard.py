@@ -47,6 +47,7 @@ class Dashboard:
         self.folder, self.name = folder, name
         self._writer = None
         self._alive = True
+        self._home = folder.parent if folder.parent.is_dir() else None
         self._records = folder / RECORDS
         self._complete, self._whole = 0, 0
         self.is_new = not self._records.exists()
@@ -129,8 +130,8 @@ class Dashboard:
 
     def _attempt(self, write: Callable[[Any], None]) -> None:
         def open_and_write():
-            if not self.folder.parent.is_dir():  # VisualDL would make it anew
-                raise FileNotFoundError(f"{self.folder.parent} is gone")
+            if self._home and not self._home.is_dir():  # VisualDL would make it anew
+                raise FileNotFoundError(f"{self._home} is gone")
             if self._writer is None:
                 self._writer = _open(self.folder, self.name)
             write(self._writer)
