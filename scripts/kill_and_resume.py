@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=count_cores(), help="runs at once (the number of cores)")
     parser.add_argument("--output", help="keep the run folders here; by default they are deleted")
     args = parser.parse_args()
+    cli.import_paddle(computes=False)  # for VisualDL's records
     if args.output:
         # The folder is for this alone.
         folder = cli.new_file(args.output, "--output")
