@@ -46,8 +46,8 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
         UserError: no such file, not readable, damaged, or not a dictionary of arrays.
     """
     path = find_weights(path)
-    check_room(path.stat().st_size, str(path))
     if path.suffix == SAFETENSORS:
+        check_room(path.stat().st_size, str(path))
         return read_safetensors(path)
     state = read_state(path)
     arrays = {k: value for k, value in state.items() if isinstance(k, str) and isinstance(value, np.ndarray)}

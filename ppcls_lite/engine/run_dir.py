@@ -197,7 +197,8 @@ def own_folder(config_file: str | Path) -> Path | None:
     A run that was killed early has a log and no weights.
     """
     folder = Path(config_file).parent
-    is_run = Path(config_file).name == "config.yaml" and (is_run_folder(folder) or (folder / "train.log").is_file())
+    marks = (folder / "train.log", folder / "last.pdparams")
+    is_run = Path(config_file).name == "config.yaml" and any(mark.is_file() for mark in marks)
     return folder if is_run else None
 
 
@@ -215,11 +216,6 @@ def stay(config: Config, config_file: str | Path, overrides: list[str]) -> Confi
         "Global.output_dir is %s, where %s lies, and no longer %s", folder, config_file, config.Global.output_dir
     )
     return dataclasses.replace(config, Global=dataclasses.replace(config.Global, output_dir=str(folder)))
-
-
-def is_run_folder(path: Path) -> bool:
-    """Whether ``path`` is a run's folder, with its configuration and weights."""
-    return (path / "config.yaml").is_file() and (path / "last.pdparams").is_file()
 
 
 def verify_checkpoint(folder: Path) -> None:
