@@ -19,7 +19,17 @@ from ppcls_lite import config_files
 from ppcls_lite.arch import registry
 from ppcls_lite.data import DATASETS
 from ppcls_lite.errors import UserError, nearest
-from ppcls_lite.options import Fraction, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Range, Seed, coerce
+from ppcls_lite.options import (
+    ADDED,
+    Fraction,
+    NonNegative,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Range,
+    Seed,
+    coerce,
+)
 from ppcls_lite.text import show
 
 
@@ -147,8 +157,13 @@ class Config:
         return result
 
     def sha256(self) -> str:
-        """Fingerprint of :meth:`outcome_dict`."""
-        return hashlib.sha256(json.dumps(self.outcome_dict(), sort_keys=True).encode()).hexdigest()
+        """Fingerprint of :meth:`outcome_dict`; settings marked ``ADDED`` count only where they are not the default."""
+        outcome = self.outcome_dict()
+        for section, added in _added_settings(self.Arch["name"]).items():
+            for key, default in added.items():
+                if outcome[section][key] == default:
+                    del outcome[section][key]
+        return hashlib.sha256(json.dumps(outcome, sort_keys=True).encode()).hexdigest()
 
 
 _NO_OUTCOME = {
@@ -267,6 +282,30 @@ def _check_together(config: Config) -> None:
         )
     if config.Optimizer.use_nesterov and config.Optimizer.name != "Momentum":
         raise UserError(f"Optimizer.use_nesterov belongs to Momentum, but Optimizer.name is {config.Optimizer.name}")
+
+
+def _added_settings(model: str) -> dict[str, dict[str, Any]]:
+    """By section, the settings that are marked ``ADDED`` and their defaults."""
+    fields = {
+        section: {f.name: (f.type, f.default) for f in dataclasses.fields(cls)} for section, cls in SECTIONS.items()
+    }
+    options = registry.model_options(model).items()
+    fields["Arch"] = {name: (option.annotation, option.default) for name, option in options}
+    return {
+        section: {
+            name: default for name, (kind, default) in known.items() if ADDED in getattr(kind, "__metadata__", ())
+        }
+        for section, known in fields.items()
+    }
+
+
+def fill_in_defaults(saved: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as an earlier version wrote it, flat, with the default of each setting that it lacks."""
+    defaults = flatten(_plain({section: dataclasses.asdict(cls()) for section, cls in SECTIONS.items()}))
+    name = flatten(saved).get("Arch.name")
+    if name in registry.list_models():
+        defaults.update({f"Arch.{key}": option.default for key, option in registry.model_options(name).items()})
+    return {**defaults, **flatten(saved)}
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -34,6 +34,9 @@ class Range:
         )
 
 
+# Annotates a setting that came after runs had been made without it: at its default the fingerprint leaves it out.
+ADDED = "added"
+
 Positive = Annotated[int, Range(low=1)]
 # Bounds of what decides a network's size, well above anything published: a slip of the keyboard takes no memory.
 Classes = Annotated[int, Range(low=1, high=100_000)]

@@ -28,7 +28,7 @@ from ppcls_lite import cli
 from ppcls_lite.resources import count_cores
 
 ROOT = Path(__file__).resolve().parents[1]
-TIMES = ("images_per_sec", "seconds", "wall_s")
+TIMES = ("images_per_sec", "seconds", "started", "wall_s")
 FILE_EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree"}
 KILL_AT = "KILL_AT_FILE_OPERATION"  # in a child's environment: its number, or 0 to count them
 COUNTED = "file operations: "

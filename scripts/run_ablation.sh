@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Set up, then compare networks: arms by seeds, a table, a plot, one dashboard.
 #
-#   bash scripts/run_ablation.sh [quick|cifar|article] [--seeds N] [--arms NAME ...] [--jobs N] [--output DIR] [-o K=V ...]
+#   bash scripts/run_ablation.sh [quick|cifar|article|study|study_full] [--seeds N] [--arms NAME ...] [--parts NAME ...] [--jobs N] [--output DIR] [-o K=V ...]
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 bash "$root/scripts/setup.sh"

@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ppcls_lite import cli, processes
 from ppcls_lite.ablation.ablation import run_ablation
 from ppcls_lite.ablation.machine import choose_protocol
-from ppcls_lite.ablation.protocol import check_settings, list_protocols, load_protocol
+from ppcls_lite.ablation.protocol import Protocol, check_settings, list_protocols, load_protocols
+from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.files import user_path
 from ppcls_lite.options import Seeds, Threads, coerce
 from ppcls_lite.signals import exit_on_signal
@@ -29,6 +30,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="runs of each arm (default: the protocol's)")
     parser.add_argument(
         "--arms", nargs="+", action="extend", default=[], metavar="NAME", help="groups or single arms (default: all)"
+    )
+    parser.add_argument(
+        "--parts", nargs="+", action="extend", default=[], metavar="NAME", help="parts of the study (default: all)"
     )
     parser.add_argument("--jobs", type=int, help="runs side by side (default: one a GPU; on a CPU, one a core)")
     parser.add_argument("--output", type=Path, help="the ablation's folder (default: output/ablation_PROTOCOL)")
@@ -47,10 +51,24 @@ def main() -> None:
         given = dict(setting.split("=", 1) for setting in args.override if "=" in setting)
         name, why = choose_protocol(given.get("Global.device"), given.get("DataLoader.root"))
         print(f"ablation: {name} ({why})", flush=True)
-    protocol = load_protocol(name)
-    output = user_path(args.output or Path("output") / f"ablation_{protocol.name}")
-    if run_ablation(protocol, output, args.arms, args.seeds, args.jobs, args.override):
+    protocols = load_protocols(name)
+    output = user_path(args.output or Path("output") / f"ablation_{Path(name).stem}")
+    failed = []
+    for protocol in _choose_parts(protocols, args.parts):
+        folder = output / protocol.name if len(protocols) > 1 else output
+        failed += run_ablation(protocol, folder, args.arms, args.seeds, args.jobs, args.override)
+    if failed:
         sys.exit(1)
+
+
+def _choose_parts(protocols: list[Protocol], names: list[str]) -> list[Protocol]:
+    known = [protocol.name for protocol in protocols]
+    for name in names:
+        if len(protocols) == 1:
+            raise UserError("--parts: this protocol has no parts; leave it out")
+        if name not in known:
+            raise UserError(f"--parts: no part {name!r}; {nearest(name, known)}")
+    return [protocol for protocol in protocols if not names or protocol.name in names]
 
 
 if __name__ == "__main__":

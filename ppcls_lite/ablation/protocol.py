@@ -12,7 +12,7 @@ from ppcls_lite.options import Seeds, coerce
 from ppcls_lite.text import show
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "ablations"
-KEYS = ("seeds", "arms", "groups")
+KEYS = ("seeds", "set", "arms", "groups")
 
 # What tells the runs of an ablation apart, or belongs to one run; the ablation sets it.
 OWN_SETTINGS = ("Global.name", "Global.seed", "Global.output_dir", "Global.resume", "Global.checkpoints")
@@ -67,15 +67,36 @@ def list_protocols() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml") if path.name[0] != "_")
 
 
-def load_protocol(name: str) -> Protocol:
-    """The protocol of configs/ablations/NAME.yaml, or of a YAML file.
+def load_protocols(name: str) -> list[Protocol]:
+    """The protocol of configs/ablations/NAME.yaml, or of a YAML file; several where the file lists ``parts``.
 
     Raises:
-        UserError: no such protocol, or a mistake in it.
+        UserError: no such protocol, or a mistake in it or in one of its parts.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not name.endswith((".yaml", ".yml")) and name not in list_protocols():
         raise UserError(f"no ablation {name!r}; {nearest(name, list_protocols())}, or name a YAML file")
+    try:
+        raw = config_files.read_with_bases(path)
+        return [_load_part(path.parent / part) for part in _parse_parts(raw)] or [parse_protocol(raw, path)]
+    except UserError as error:
+        text = str(error)
+        raise UserError(text if text.startswith(str(path.parent)) else f"{path}: {text}") from None
+
+
+def _parse_parts(raw: dict[str, Any]) -> list[str]:
+    if "parts" not in raw:
+        return []
+    parts = raw["parts"]
+    if len(raw) > 1 or not isinstance(parts, list) or not parts or not all(isinstance(part, str) for part in parts):
+        raise UserError("expected parts alone, a list of protocol files")
+    names = [Path(part).stem for part in parts]
+    if len(set(names)) < len(names):
+        raise UserError(f"parts is {show(parts)}, expected files of different names")
+    return parts
+
+
+def _load_part(path: Path) -> Protocol:
     try:
         return parse_protocol(config_files.read_with_bases(path), path)
     except UserError as error:
@@ -95,7 +116,8 @@ def parse_protocol(raw: dict[str, Any], path: Path) -> Protocol:
     arms, groups = raw.get("arms"), raw.get("groups", {})
     if not isinstance(arms, dict) or not arms or not isinstance(groups, dict):
         raise UserError("expected arms (name: config file) and groups (name: list of arms)")
-    parsed = {name: _parse_arm(name, value, path.parent) for name, value in arms.items()}
+    shared = _parse_settings(raw.get("set", []), "set")
+    parsed = {name: _parse_arm(name, value, path.parent, shared) for name, value in arms.items()}
     for group, members in groups.items():
         _check_group(group, members, parsed)
     seeds = coerce(raw.get("seeds", 1), Seeds, "seeds")
@@ -131,16 +153,19 @@ def _check_group(group: Any, members: Any, arms: dict[str, Arm]) -> None:
             raise UserError(f"groups.{group}: {member!r} stands twice")
 
 
-def _parse_arm(name: Any, raw: Any, folder: Path) -> Arm:
+def _parse_arm(name: Any, raw: Any, folder: Path, shared: tuple[str, ...]) -> Arm:
     check_name(name, "arms")
     raw = {"config": raw} if isinstance(raw, str) else raw
     if not isinstance(raw, dict) or not isinstance(raw.get("config"), str) or set(raw) - {"config", "set"}:
         raise UserError(f"arms.{name} is {show(raw)}, expected a config file, or its config and what to set")
-    settings = raw.get("set", [])
+    return Arm(name, folder / raw["config"], shared + _parse_settings(raw.get("set", []), f"arms.{name}.set"))
+
+
+def _parse_settings(settings: Any, what: str) -> tuple[str, ...]:
     if not isinstance(settings, list) or not all(isinstance(setting, str) for setting in settings):
-        raise UserError(f"arms.{name}.set is {show(settings)}, expected a list of SECTION.KEY=VALUE")
-    check_settings(settings, f"arms.{name}.set")
-    return Arm(name, folder / raw["config"], tuple(settings))
+        raise UserError(f"{what} is {show(settings)}, expected a list of SECTION.KEY=VALUE")
+    check_settings(settings, what)
+    return tuple(settings)
 
 
 def check_settings(settings: Sequence[str], what: str) -> None:

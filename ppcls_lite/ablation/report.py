@@ -17,7 +17,10 @@ from ppcls_lite.engine.run_dir import RunDir
 from ppcls_lite.files import replacing, write_text
 from ppcls_lite.text import count
 
-RUN_COLUMNS = ("arm", "seed", "test_top1", "test_loss", "epochs", "params", "macs", "images_per_sec", "wall_s")
+RUN_COLUMNS = (
+    *("arm", "seed", "test_top1", "test_loss", "epochs", "params", "macs", "images_per_sec", "wall_s"),
+    *("started", "git_commit"),
+)
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,15 @@ Papers: He et al., arXiv:1512.03385 (Tables 1 and 6); Chen et al., "Drop an Octa
 Code consulted: facebookresearch/OctConv and d-li14/octconv.pytorch (where the octave opens and closes, names).
 """
 
+from typing import Annotated
+
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from ppcls_lite.arch.common import float32_logits, initialize_convolutions
+from ppcls_lite.arch.common import float32_logits, initialize_convolutions, scaled_channels
 from ppcls_lite.arch.octave import ConvBN, ConvBNAct, OctaveInput, Pair, relu
 from ppcls_lite.arch.registry import register_model
-from ppcls_lite.options import Channels, Classes, Downsample, Exchange, Fraction, Init, Stem
+from ppcls_lite.options import ADDED, Channels, Classes, Downsample, Exchange, Fraction, Init, Stem, Width
 
 IMAGENET_WIDTHS = (64, 128, 256, 512)
 CIFAR_WIDTHS = (16, 32, 64)
@@ -89,6 +91,7 @@ class OctResNet(nn.Layer):
         widths: width of each stage.
         num_classes: outputs of the classifier.
         alpha: share of low channels.
+        scale: width multiplier.
         stem: ``"imagenet"`` (7x7 convolution by 2 and 3x3 max-pooling by 2) or ``"cifar"`` (3x3 convolution by 1).
         bias: a bias in every convolution (the article's networks have it; batch norm makes it redundant).
         init: ``"kaiming"`` or ``"paddle"``.
@@ -106,6 +109,7 @@ class OctResNet(nn.Layer):
         num_classes: Classes = 1000,
         in_channels: Channels = 3,
         alpha: Fraction = 0.5,
+        scale: Annotated[Width, ADDED] = 1.0,
         stem: Stem = "imagenet",
         bias: bool = False,
         init: Init = "kaiming",
@@ -114,6 +118,7 @@ class OctResNet(nn.Layer):
     ):
         super().__init__()
         options = {"bias": bias, "downsample": downsample, "exchange": exchange}
+        widths = tuple(scaled_channels(width, scale) for width in widths)
         kernel, stride = (7, 2) if stem == "imagenet" else (3, 1)
         bias_attr = None if bias else False
         self.conv1 = nn.Conv2D(in_channels, widths[0], kernel, stride=stride, padding=kernel // 2, bias_attr=bias_attr)

@@ -1,5 +1,6 @@
 """``prepare(config)``: all that a run needs before its first step, for training and for planning alike."""
 
+import datetime
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,8 @@ def prepare(config: Config, run_dir: RunDir) -> Prepared:
 
 def _find_start(config: Config, run_dir: RunDir) -> tuple[Path | None, Path | None, Progress]:
     checkpoint, origin = find_resume_point(config, run_dir)
-    progress = read_progress(checkpoint) if checkpoint is not None else Progress()
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    progress = read_progress(checkpoint) if checkpoint is not None else Progress(started=now)
     if progress.epoch > config.Global.epochs:
         raise UserError(f"{checkpoint} is past Global.epochs {config.Global.epochs}; ask for more epochs")
     return checkpoint, origin, progress

@@ -75,13 +75,14 @@ def conclude(facts: dict[str, Any], last: dict[str, Any], progress: Progress) ->
         "best_epoch": progress.best_epoch,
         "images_per_sec": images / seconds,
         "processes": progress.processes,
+        "started": progress.started,
         "wall_s": progress.wall_s,
     }
     merged = {**facts, **outcome}
     order = (
         "name arch alpha seed dataset dataset_sha256 dataset_official train_images test_images epochs "
         "test_top1 test_loss val_top1 best_val_top1 best_epoch "
-        "params macs processes images_per_sec wall_s device versions config_sha256 git_commit"
+        "params macs processes images_per_sec started wall_s device versions config_sha256 git_commit"
     )
     return {key: merged[key] for key in order.split()}
 

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite.config import Config, flatten
+from ppcls_lite.config import Config, fill_in_defaults, flatten
 from ppcls_lite.engine.run_dir import PROGRESS, SUMS, RunDir, verify_checkpoint
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import user_path
@@ -86,7 +86,7 @@ def check_same_settings(config: Config, run_dir: RunDir, elsewhere: str = "anoth
             f"Global.output_dir {run_dir.path} is not empty, and its config.yaml is missing or damaged: "
             f"restore that, or choose {elsewhere}"
         )
-    was, now = flatten(theirs), flatten(config.outcome_dict())
+    was, now = fill_in_defaults(theirs), flatten(config.outcome_dict())
     changed = [f"{key} was {was.get(key)}, is {value}" for key, value in now.items() if was.get(key) != value]
     if changed:
         raise UserError(

@@ -42,7 +42,8 @@ FIGURES = ("test_top1", "test_loss", "epochs", "params", "macs", "images_per_sec
 class Progress:
     """What a run has behind it: finished epochs with their rows of metrics.csv, the best one, the time it took.
 
-    ``processes`` are those that trained the last epoch. ``row`` gathers what the running epoch measures, and is not
+    ``processes`` are those that trained the last epoch; ``started`` is when the run first began (UTC), None where an
+    earlier version began it. ``row`` gathers what the running epoch measures, and is not
     stored.
     """
 
@@ -52,6 +53,7 @@ class Progress:
     best_epoch: Positive | None = None
     wall_s: float = 0.0
     processes: Positive = 1
+    started: str | None = None
     row: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:

@@ -5,16 +5,22 @@ import pytest
 from ppcls_lite.ablation import protocol as protocols
 from ppcls_lite.errors import UserError
 
-ALL = protocols.list_protocols()
+ALL = [protocol for name in protocols.list_protocols() for protocol in protocols.load_protocols(name)]
+each_protocol = pytest.mark.parametrize("protocol", ALL, ids=lambda protocol: protocol.name)
 
 
-def test_the_three_modes_are_there():
-    assert ALL == ["article", "cifar", "quick"]
+def load_protocol(name):
+    (protocol,) = protocols.load_protocols(name)
+    return protocol
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_every_arm_loads_and_every_group_begins_with_a_plain_network(name):
-    protocol = protocols.load_protocol(name)
+def test_the_modes_are_there():
+    assert protocols.list_protocols() == ["article", "cifar", "quick", "study", "study_full"]
+    assert [part.name for part in protocols.load_protocols("study")] == ["A", "B", "D", "C", "G", "E"]
+
+
+@each_protocol
+def test_every_arm_loads_and_every_group_begins_with_a_plain_network(protocol):
     loaded = {arm.name: arm.load([]) for arm in protocol.arms.values()}
     for members in protocol.groups.values():
         assert not loaded[members[0]].Arch["name"].startswith("oct_")
@@ -22,9 +28,8 @@ def test_every_arm_loads_and_every_group_begins_with_a_plain_network(name):
     assert grouped == set(loaded)
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_the_arms_of_a_group_differ_in_nothing_but_the_network(name):
-    protocol = protocols.load_protocol(name)
+@each_protocol
+def test_the_arms_of_a_group_differ_in_nothing_but_the_network(protocol):
     for members in protocol.groups.values():
         outcomes = [protocol.arms[arm].load([]).outcome_dict() for arm in members]
         for outcome in outcomes:
@@ -32,18 +37,19 @@ def test_the_arms_of_a_group_differ_in_nothing_but_the_network(name):
         assert all(outcome == outcomes[0] for outcome in outcomes)
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_no_two_arms_are_the_same(name):
-    arms = protocols.load_protocol(name).arms.values()
+@each_protocol
+def test_no_two_arms_are_the_same(protocol):
+    arms = protocol.arms.values()
     assert len({arm.load([]).sha256() for arm in arms}) == len(arms)
 
 
 def test_seeds_are_as_promised():
-    assert {name: protocols.load_protocol(name).seeds for name in ALL} == {"article": 1, "cifar": 3, "quick": 2}
+    promised = {"article": 1, "cifar": 3, "quick": 2, "A": 5, "B": 5, "D": 5, "C": 3, "G": 3, "E": 1, "study_full": 5}
+    assert {protocol.name: protocol.seeds for protocol in ALL} == promised
 
 
 def test_names_of_groups_and_arms_select_in_the_protocol_s_order():
-    quick = protocols.load_protocol("quick")
+    quick = load_protocol("quick")
     assert [arm.name for arm in quick.select(["octresnet20", "octmobilenet"])] == [
         "mobilenetv1_x0.25",
         "octmobilenetv1_x0.25",
@@ -68,6 +74,9 @@ def test_names_of_groups_and_arms_select_in_the_protocol_s_order():
         ("arms: {a: {config: x.yaml, sett: []}}", "arms.a is"),
         ("arms: {a: {config: x.yaml, set: Arch.alpha=1}}", "expected a list of SECTION.KEY=VALUE"),
         ("arms: {a: {config: x.yaml, set: [Global.seed=1]}}", "Global.seed is set by the ablation"),
+        ("parts: [a.yaml]\nseeds: 1", "expected parts alone"),
+        ("parts: [a.yaml, b/a.yaml]", "expected files of different names"),
+        ("arms: {a: x.yaml}\nset: Arch.alpha=1", "set is 'Arch.alpha=1', expected a list of SECTION.KEY=VALUE"),
         ("arms: {../a: x.yaml}", "expected one without slashes"),
         ("arms: {a: x.yaml", "not valid YAML"),
     ],
@@ -76,12 +85,12 @@ def test_mistakes_are_named(text, message, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(UserError) as error:
-        protocols.load_protocol(str(path))
+        protocols.load_protocols(str(path))
     assert message in str(error.value) and str(error.value).startswith(str(path))
 
 
 def test_unknown_names_get_the_nearest():
     with pytest.raises(UserError, match="no ablation 'quik'; did you mean 'quick'"):
-        protocols.load_protocol("quik")
+        protocols.load_protocols("quik")
     with pytest.raises(UserError, match="no group or arm 'octresnet02'; did you mean 'octresnet20'"):
-        protocols.load_protocol("quick").select(["octresnet02"])
+        load_protocol("quick").select(["octresnet02"])

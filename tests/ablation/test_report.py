@@ -34,6 +34,7 @@ def result(arm, seed, top1, **changes):
         "wall_s": 60.0,
         "device": "cpu: X, 1 threads",
         "versions": "paddle 3",
+        "started": "2026-01-01T00:00:00+00:00",
         "git_commit": "abc",
         **changes,
     }

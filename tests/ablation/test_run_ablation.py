@@ -33,7 +33,7 @@ arms:
 groups:
   octmobilenet: [plain, oct]
 """
-TIMING = ("images_per_sec", "wall_s")
+TIMING = ("images_per_sec", "started", "wall_s")
 
 
 def write_protocol(folder, text=PROTOCOL, name="tiny"):

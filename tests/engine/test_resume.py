@@ -5,9 +5,11 @@ import math
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import paddle
 import pytest
+import yaml
 
 from ppcls_lite import config as configs
 from ppcls_lite.engine import callbacks, run_dir
@@ -17,7 +19,10 @@ from ppcls_lite.engine.lock import FolderLock
 from ppcls_lite.engine.run_dir import RunDir, verify_checkpoint
 from ppcls_lite.engine.train import train
 from ppcls_lite.errors import TrainingError, UserError
+from ppcls_lite.files import digest
 from tests.engine.helpers import interrupt_at, rows, scalars, without_timing
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("optimizer", ["Momentum", "Adam", "AdamW"])
@@ -31,7 +36,7 @@ def test_an_interrupted_and_resumed_run_equals_the_uninterrupted_one(tiny, tmp_p
     assert not (tmp_path / "broken" / "result.json").exists()
     resumed = train(tiny("broken", **settings, **{"Global.resume": "auto"}))
 
-    timing = ("images_per_sec", "wall_s")
+    timing = ("images_per_sec", "started", "wall_s")
     assert {k: v for k, v in resumed.items() if k not in timing} == {k: v for k, v in whole.items() if k not in timing}
     for name in ("last.pdparams", "best.pdparams", "checkpoints/epoch_0003/model.pdopt"):
         assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
@@ -102,6 +107,36 @@ def test_resuming_with_other_settings_names_them(tiny):
     train(tiny(**{"Global.epochs": 2}))
     with pytest.raises(UserError, match=r"other settings \(Optimizer.lr.learning_rate was 0.05, is 0.1\)"):
         train(tiny(**{"Global.epochs": 2, "Optimizer.lr.learning_rate": 0.1, "Global.resume": "auto"}))
+
+
+def test_a_run_from_before_a_setting_existed_goes_on(tiny, tmp_path, monkeypatch):
+    """ResNets had no ``scale`` once, and state.json no ``started``."""
+    network = {"Arch": {"name": "resnet20", "scale": 1.0}, "Global.epochs": 2}
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, epoch=2, step=1)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny(**network))
+    folder = tmp_path / "run"
+    old = yaml.safe_load((folder / "config.yaml").read_text())
+    del old["Arch"]["scale"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(old))
+    checkpoint = folder / "checkpoints" / "epoch_0001"
+    state = json.loads((checkpoint / "state.json").read_text())
+    del state["started"]
+    (checkpoint / "state.json").write_text(json.dumps(state))
+    sums = [f"{digest(checkpoint / name)}  {name}\n" for name in ("model.pdparams", "model.pdopt", "state.json")]
+    (checkpoint / "SHA256SUMS").write_text("".join(sums))
+    with pytest.raises(UserError, match=r"other settings \(Arch.scale was 1.0, is 0.5\)"):
+        train(tiny(**{**network, "Arch": {"name": "resnet20", "scale": 0.5}, "Global.resume": "auto"}))
+    result = train(tiny(**network, **{"Global.resume": "auto"}))
+    assert result["epochs"] == 2 and result["started"] is None
+
+
+def test_a_new_setting_at_its_default_leaves_the_fingerprint(tiny):
+    """That of configs/cifar/resnet20.yaml as it was before ResNets had ``scale``."""
+    config = configs.load(ROOT / "configs" / "cifar" / "resnet20.yaml")
+    assert config.sha256() == "6970b7b061783f523d385c5a9f79cee03b0c9b382828137502b8b5f1587e59e1"
+    assert configs.load(ROOT / "configs/cifar/resnet20.yaml", ["Arch.scale=0.5"]).sha256() != config.sha256()
 
 
 def test_rewinding_records_cuts_later_epochs_and_half_a_record(finished, tmp_path):

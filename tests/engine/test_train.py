@@ -66,6 +66,7 @@ def test_the_result_tells_what_is_needed_to_trust_it(finished):
         "macs",
         "processes",
         "images_per_sec",
+        "started",
         "wall_s",
         "device",
         "versions",
