@@ -14,7 +14,6 @@ x_h in place of two (the copy costs what the addition did), and one convolution 
 be cut apart, which runtimes do outside of their blocked layout).
 """
 
-import contextlib
 import copy
 from collections.abc import Callable
 
@@ -25,7 +24,6 @@ from paddle import Tensor, nn
 from ppcls_lite.arch.octave import ConvBN, ConvBNAct, OctaveInput, Pair, add, relu, upsample2
 
 NORMS = (nn.BatchNorm2D, nn.BatchNorm)
-Pairing = tuple[nn.Conv2D, nn.Layer]  # a convolution, and the batch norm that takes its output
 
 
 class FoldedConvBN(nn.Layer):
@@ -102,78 +100,49 @@ def _fold(convs: list[nn.Conv2D], norm: nn.Layer) -> None:
     convs[0].bias.set_value(shift.astype(dtype))
 
 
-@paddle.no_grad()
 def _fold_norms_after_convolutions(network: nn.Layer, images: Tensor) -> None:
     """Fold every batch norm whose input is a convolution's output that nothing else reads, and remove it."""
-    expected = network(images)
     pairs = _convolutions_before_norms(network, images)
-    pairs = _read_by_norms_only(pairs, lambda some: _output_stays(network, some, images, expected))
     for conv, norm in pairs:
         _fold([conv], norm)
     folded = {id(norm) for _, norm in pairs}
     replace_layers(network, lambda layer: id(layer) in folded, _activation)
 
 
-def _convolutions_before_norms(network: nn.Layer, images: Tensor) -> list[Pairing]:
-    """Convolutions with the batch norm that takes their output."""
-    outputs: dict[int, tuple[Tensor, nn.Conv2D]] = {}  # by id; the tensor is kept, so that no other gets its id
-    pairs = []
+def _convolutions_before_norms(network: nn.Layer, images: Tensor) -> list[tuple[nn.Conv2D, nn.Layer]]:
+    """Convolutions with the batch norm that takes their output, where nothing else reads it.
 
-    def note_output(conv, _inputs, output):
-        outputs[id(output)] = output, conv
-
-    def note_input(norm, inputs):
-        if id(inputs[0]) in outputs:
-            pairs.append((outputs[id(inputs[0])][1], norm))
-
-    with _hooks() as add:
-        for layer in network.sublayers():
-            if isinstance(layer, nn.Conv2D):
-                add(layer.register_forward_post_hook(note_output))
-            elif isinstance(layer, NORMS):
-                add(layer.register_forward_pre_hook(note_input))
-        network(images)
-    return pairs
-
-
-def _read_by_norms_only(pairs: list[Pairing], output_stays: Callable[[list[Pairing]], bool]) -> list[Pairing]:
-    """Those pairs whose convolution's output nothing but the batch norm reads.
-
-    They are those where the network's output stays when all other readers get the convolution's output spoiled; they
-    are tried together, and in halves where that changes the output.
+    Gradients tell: the batch norm is given a copy of the output, and the copy's gradient is all of the output's where
+    there is no other reader.
     """
-    if not pairs or output_stays(pairs):
-        return pairs
-    if len(pairs) == 1:
-        return []
-    half = len(pairs) // 2
-    return _read_by_norms_only(pairs[:half], output_stays) + _read_by_norms_only(pairs[half:], output_stays)
-
-
-def _output_stays(network: nn.Layer, pairs: list[Pairing], images: Tensor, expected: Tensor) -> bool:
-    with _hooks() as add:
-        for conv, norm in pairs:
-            clean = []
-
-            def spoil(_conv, _inputs, output, clean=clean):
-                clean[:] = [output]
-                return output + 10 * output.abs().mean() * paddle.randn(output.shape, output.dtype)
-
-            add(conv.register_forward_post_hook(spoil))
-            add(norm.register_forward_pre_hook(lambda _norm, _inputs, clean=clean: tuple(clean)))
-        spoiled = network(images)
-    return float((spoiled - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
-
-
-@contextlib.contextmanager
-def _hooks():
-    """Hooks that are removed in the end."""
+    outputs: dict[int, tuple[nn.Conv2D, Tensor]] = {}  # by id; the tensor is kept, so that no other gets its id
+    found: list[tuple[nn.Conv2D, nn.Layer, Tensor, Tensor]] = []
     hooks = []
-    try:
-        yield hooks.append
-    finally:
-        for hook in hooks:
-            hook.remove()
+
+    def note_convolution(conv, _inputs, output):
+        outputs[id(output)] = conv, output
+
+    def take_copy(norm, inputs):
+        if id(inputs[0]) in outputs:
+            found.append((outputs[id(inputs[0])][0], norm, inputs[0], inputs[0].clone()))
+            return (found[-1][-1],)
+
+    for layer in network.sublayers():
+        if isinstance(layer, nn.Conv2D):
+            hooks.append(layer.register_forward_post_hook(note_convolution))
+        elif isinstance(layer, NORMS):
+            hooks.append(layer.register_forward_pre_hook(take_copy))
+    images = images.detach()
+    images.stop_gradient = False
+    logits = network(images)
+    for hook in hooks:
+        hook.remove()
+    if not found:
+        return []
+    tensors = [tensor for pair in found for tensor in pair[2:]]
+    gradients = paddle.grad((logits * paddle.randn(logits.shape, logits.dtype)).sum(), tensors)
+    pairs = zip(found, gradients[::2], gradients[1::2], strict=True)
+    return [(conv, norm) for (conv, norm, *_), whole, read in pairs if bool((whole == read).all())]
 
 
 def _activation(norm: nn.Layer) -> nn.Layer:
