@@ -21,7 +21,6 @@ scaling: seconds of a training step, what the exchange of its gradients adds, me
 started, and the efficiency that follows for more of them (docs/scaling.md).
 """
 
-import json
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -30,11 +29,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_lite import cli, processes
 from ppcls_lite.errors import UserError
+from ppcls_lite.measure import tables
 from ppcls_lite.measure.subject import parse_subjects
 from ppcls_lite.options import Fraction, NonNegative, Positive, PositiveFloat, Threads, coerce
 
 BACKENDS = ("eager", "paddle", "onnxruntime", "openvino")
-FORMATS = ("table", "markdown", "csv", "json")
 
 
 def main() -> None:
@@ -67,24 +66,23 @@ def parse():
     step = commands.add_parser("train-step", help="seconds of a training step")
     networks = "models as tools/summary.py --list prints them, with options or not, and configurations' files"
     deploy = commands.add_parser("deploy", help="exported networks in their runtimes")
-    for command in (efficiency, step, deploy):
+    scaling = commands.add_parser("scaling", help="training steps in several processes")
+    for command in (efficiency, step, deploy, scaling):
         command.add_argument("networks", nargs="+", metavar="NETWORK[:OPTION=VALUE,...]", help=networks)
     size = "side in pixels (default: a configuration's own, 224 for a model with 1000 classes, else 32)"
-    efficiency.add_argument("--image-size", type=int, help=size)
+    for command in (efficiency, deploy, scaling):
+        command.add_argument("--image-size", type=int, help=size)
     efficiency.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8], help="of inference (default 1 8)")
     efficiency.add_argument("--train-batch-size", type=int, default=8, help="of training; 0 for none (default 8)")
     efficiency.add_argument("--device", choices=("auto", "gpu", "cpu"), default="auto", help="(default auto)")
     efficiency.add_argument("--layers", action="store_true", help="also costs and times layer by layer")
-    efficiency.add_argument("--format", choices=FORMATS, default="table", help="of the output (default table)")
     efficiency.add_argument("--plot", metavar="PNG", help="draw time against memory access cost and multiply-adds")
     efficiency.set_defaults(run=benchmark_efficiency)
-    deploy.add_argument("--image-size", type=int, help=size)
     deploy.add_argument("--backend", nargs="+", choices=BACKENDS, default=["onnxruntime"], help="(default onnxruntime)")
     deploy.add_argument("--threads", type=int, default=1, help="of the CPU (default 1)")
     deploy.add_argument("--batch-size", type=int, default=1, help="images a run (default 1)")
     deploy.add_argument("--alphas", type=float, nargs="+", help="of octave networks; 0 is the plain network")
     deploy.add_argument("--profile", action="store_true", help="also where the time goes, by operator")
-    deploy.add_argument("--format", choices=FORMATS, default="table", help="of the output (default table)")
     deploy.add_argument("--plot", metavar="PNG", help="draw time and multiply-adds by alpha")
     deploy.set_defaults(run=benchmark_deploy)
     step.add_argument("--image-size", type=int, default=64, help="side in pixels (default 64)")
@@ -95,17 +93,13 @@ def parse():
     loader.add_argument("--images", type=int, default=50_000, help="images an epoch (default 50000)")
     loader.add_argument("--batch-size", type=int, default=256, help="images a batch (default 256)")
     loader.set_defaults(run=benchmark_loader)
-    scaling = commands.add_parser("scaling", help="training steps in several processes")
-    scaling.add_argument("networks", nargs="+", metavar="NETWORK", help=networks)
-    scaling.add_argument("--image-size", type=int, help=size)
     scaling.add_argument("--batch-size", type=int, default=32, help="images a step and process (default 32)")
     scaling.add_argument("--bandwidth", type=float, metavar="GB/S", help="between processes; by default as measured")
-    scaling.add_argument("--format", choices=FORMATS[:2], default="table", help="of the output (default table)")
     scaling.set_defaults(run=benchmark_scaling)
     for command in (efficiency, step, loader, deploy, scaling):
         command.add_argument("--rounds", type=int, default=7, help="measured turns of each (default 7)")
-    for command in (step, loader):
-        command.add_argument("--json", action="store_true", help="print the measurements as JSON")
+        formats = tables.FORMATS[:2] if command is scaling else tables.FORMATS
+        command.add_argument("--format", choices=formats, default="table", help="of the output (default table)")
     return parser.parse_args()
 
 
@@ -159,24 +153,23 @@ def benchmark_deploy(args) -> None:
 
 
 def benchmark_loader(args) -> None:
+    cli.log_to_stderr()
     cli.import_paddle()
     from ppcls_lite.measure.steps import time_loader
 
-    timing = time_loader(args.images, args.batch_size, args.rounds)
-    speeds = {"median": timing.median, "fastest": timing.spread[0], "slowest": timing.spread[1]}
-    speeds = {name: args.images / seconds for name, seconds in speeds.items()}
-    if args.json:
-        print(json.dumps({"images_per_sec": speeds}, indent=2))
-    else:
-        print("loader: " + ", ".join(f"{name} {speed:,.0f}" for name, speed in speeds.items()) + " images/s")
+    times = time_loader(args.images, args.batch_size, args.rounds).record()
+    facts = {"images": args.images, "batch": args.batch_size, "rounds": args.rounds}
+    median, fastest, slowest = (f"{args.images / seconds:,.0f}" for seconds in times.values())
+    row = {"images/s (slowest to fastest)": f"{median} ({slowest} to {fastest})"}
+    record = {**times, "images_per_sec": args.images / times["seconds"]}
+    print(tables.render(args.format, facts, [record], [("", [row], 0)]))
 
 
 def benchmark_train_step(args) -> None:
     subjects = parse_subjects(args.networks, args.image_size)
     if args.exchanges and args.image_size % 32:
         raise UserError(f"--image-size is {args.image_size}, expected a multiple of 32 with --exchanges")
-    if args.json:
-        cli.log_to_stderr()
+    cli.log_to_stderr()
     cli.import_paddle()
     from ppcls_lite.device import describe_device, select_device
     from ppcls_lite.measure.steps import add_by_broadcast, add_by_upsample, training_step, with_exchange
@@ -190,30 +183,27 @@ def benchmark_train_step(args) -> None:
             calls[f"{subject.name}, nn.Upsample"] = with_exchange(calls[subject.name], add_by_upsample)
             calls[f"{subject.name}, broadcast"] = with_exchange(calls[subject.name], add_by_broadcast)
     timings = time_in_turns(calls, args.rounds)
-    first = timings[subjects[0].name]
-    rows = [
+    first = subjects[0].name
+    records = [
         {
             "network": name,
-            "seconds": timing.median,
-            "fastest": timing.spread[0],
-            "slowest": timing.spread[1],
+            **timing.record(),
             "images_per_sec": args.batch_size / timing.median,
-            "ratio": median_ratio(timing, first),
+            "ratio": median_ratio(timing, timings[first]),
         }
         for name, timing in timings.items()
     ]
-    if args.json:
-        print(json.dumps({"device": describe_device(), "rows": rows}, indent=2))
-        return
-    print(f"{describe_device()}; {args.image_size} px, batch {args.batch_size}, {args.rounds} rounds")
-    width = max(len(row["network"]) for row in rows)
-    columns = "  ".join(f"{title:>8}" for title in ("s/step", "fastest", "slowest", "images/s"))
-    print(f"{'network':<{width}}  {columns}  time / {subjects[0].name}")
-    for row in rows:
-        print(
-            f"{row['network']:<{width}}  {row['seconds']:>8.3f}  {row['fastest']:>8.3f}  {row['slowest']:>8.3f}  "
-            f"{row['images_per_sec']:>8.1f}  {row['ratio']:.2f}"
-        )
+    rows = [
+        {
+            "network": record["network"],
+            "ms (fastest to slowest)": tables.times(record),
+            "images/s": f"{record['images_per_sec']:.1f}",
+            f"time / {first}": f"{record['ratio']:.2f}",
+        }
+        for record in records
+    ]
+    facts = {"device": describe_device(), "px": args.image_size, "batch": args.batch_size, "rounds": args.rounds}
+    print(tables.render(args.format, facts, records, [("", rows, 1)]))
 
 
 def benchmark_scaling(args) -> None:
@@ -224,7 +214,6 @@ def benchmark_scaling(args) -> None:
     cli.import_paddle(several=True)
     from ppcls_lite.device import describe_device, select_device
     from ppcls_lite.measure.scaling import measure_scaling
-    from ppcls_lite.measure.tables import milliseconds, table
     from ppcls_lite.measure.timing import median_ratio
 
     processes.connect(select_device("auto"))
@@ -236,11 +225,11 @@ def benchmark_scaling(args) -> None:
         row = {
             "network": one.name,
             "gradients, MiB": f"{one.gradient_bytes / 2**20:.1f}",
-            "step alone, ms": milliseconds(one.alone.median),
+            "step alone, ms": tables.milliseconds(one.alone.median),
         }
         if one.together is not None and one.exchange is not None:
-            row[f"step of {number}, ms"] = milliseconds(one.together.median)
-            row["exchange, ms"] = milliseconds(one.exchange.median)
+            row[f"step of {number}, ms"] = tables.milliseconds(one.together.median)
+            row["exchange, ms"] = tables.milliseconds(one.exchange.median)
             row["GB/s"] = f"{one.bandwidth / 1e9:.2f}"
             row["measured efficiency"] = f"{median_ratio(one.alone, one.together):.2f}"
         bandwidth = args.bandwidth * 1e9 if args.bandwidth else one.bandwidth
@@ -248,9 +237,9 @@ def benchmark_scaling(args) -> None:
             row[f"efficiency of {count}"] = f"{one.alone.median / one.predict(count, bandwidth):.2f}"
         rows.append(row)
     source = f"{args.bandwidth:g} GB/s assumed" if args.bandwidth else "the bandwidth measured"
-    measured = f"batch {args.batch_size} a process, {args.rounds} rounds"
-    print(f"{describe_device()}; {measured}; efficiencies of 2 to 16 computed with {source}")
-    print(table(rows, 1, "simple" if args.format == "table" else "pipe"))
+    facts = {"device": describe_device(), "batch of a process": args.batch_size, "rounds": args.rounds}
+    facts["efficiencies of 2 to 16"] = f"computed with {source}"
+    print(tables.render(args.format, facts, [], [("", rows, 1)]))
 
 
 if __name__ == "__main__":

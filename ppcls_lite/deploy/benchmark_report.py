@@ -1,8 +1,5 @@
 """Deployed networks as text, Markdown, CSV and JSON, and the plot of an alpha sweep."""
 
-import csv
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,10 +8,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ppcls_lite.deploy.benchmark import Deployed
-from ppcls_lite.measure.tables import milliseconds, table
+from ppcls_lite.measure import tables
+from ppcls_lite.measure.tables import milliseconds
 
 
-def render(found: Sequence[Deployed], facts: dict[str, str], form: str) -> str:
+def render(found: Sequence[Deployed], facts: dict[str, Any], form: str) -> str:
     """All measurements as text.
 
     Args:
@@ -22,37 +20,51 @@ def render(found: Sequence[Deployed], facts: dict[str, str], form: str) -> str:
         facts: what the figures depend on, by name.
         form: ``table``, ``markdown``, ``csv`` or ``json``; profiles are in all but ``csv``.
     """
-    if form == "json":
-        return json.dumps({**facts, "networks": [_tree(one) for one in found]}, indent=2)
-    if form == "csv":
-        text = io.StringIO(newline="")
-        rows = [_flat(one) | facts for one in found]
-        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue().rstrip("\n")
-    style, bullet = ("pipe", "- ") if form == "markdown" else ("simple", "")
-    parts = ["\n".join(f"{bullet}{name}: {fact}" for name, fact in facts.items())]
-    parts.append(table([_row(one) for one in found], 2, style))
+    records = [_record(one) for one in found]
+    shown = [("", [_row(record) for record in records], 2)]
     for one in found:
-        if one.operators:
-            parts.append(f"{one.subject.name} in {one.backend}, by operator and side of its output in pixels")
-            parts.append(table(_operator_rows(one), 2, style))
-    return "\n\n".join(parts)
+        title = f"{one.subject.name} in {one.backend}, by operator and side of its output in pixels"
+        shown.append((title, _operator_rows(one), 2))
+    details = {
+        "options": {one.subject.name: one.subject.options for one in found},
+        "operators": [
+            {"network": one.subject.name, "backend": one.backend, **asdict(operator)}
+            for one in found
+            for operator in one.operators
+        ],
+    }
+    return tables.render(form, facts, records, shown, details)
 
 
-def _row(one: Deployed) -> dict[str, str]:
-    low, high = one.timing.spread
+def _record(one: Deployed) -> dict[str, Any]:
+    """Times in seconds a run, costs for one image."""
     return {
         "network": one.subject.name,
         "backend": one.backend,
-        "px": str(one.subject.image_size),
-        "M multiply-adds": f"{one.macs / 1e6:,.0f}" if one.macs > 1e8 else f"{one.macs / 1e6:.3g}",
-        "ms (fastest to slowest)": f"{milliseconds(one.timing.median)} ({milliseconds(low)} to {milliseconds(high)})",
-        "G multiply-adds/s": f"{one.macs_per_sec / 1e9:.1f}",
-        "times as fast": f"{one.faster:.2f}",
-        "(multiply-adds)": f"{one.fewer:.2f}",
-        "as": one.twin,
+        "image_size": one.subject.image_size,
+        "batch_size": one.batch_size,
+        "params": one.params,
+        "macs": one.macs,
+        **one.timing.record(),
+        "macs_per_sec": one.macs_per_sec,
+        "twin": one.twin,
+        "times_as_fast": one.faster,
+        "times_fewer_macs": one.fewer,
+    }
+
+
+def _row(record: dict[str, Any]) -> dict[str, str]:
+    macs = record["macs"] / 1e6
+    return {
+        "network": record["network"],
+        "backend": record["backend"],
+        "px": str(record["image_size"]),
+        "M multiply-adds": f"{macs:,.0f}" if macs > 100 else f"{macs:.3g}",
+        "ms (fastest to slowest)": tables.times(record),
+        "G multiply-adds/s": f"{record['macs_per_sec'] / 1e9:.1f}",
+        "times as fast": f"{record['times_as_fast']:.2f}",
+        "(multiply-adds)": f"{record['times_fewer_macs']:.2f}",
+        "as": record["twin"],
     }
 
 
@@ -68,30 +80,6 @@ def _operator_rows(one: Deployed) -> list[dict[str, str]]:
         }
         for operator in one.operators
     ]
-
-
-def _flat(one: Deployed) -> dict[str, Any]:
-    """One row; times in seconds a run, costs for one image."""
-    return {
-        "network": one.subject.name,
-        "backend": one.backend,
-        "image_size": one.subject.image_size,
-        "batch_size": one.batch_size,
-        "params": one.params,
-        "macs": one.macs,
-        "seconds": one.timing.median,
-        "fastest": one.timing.spread[0],
-        "slowest": one.timing.spread[1],
-        "macs_per_sec": one.macs_per_sec,
-        "twin": one.twin,
-        "times_as_fast": one.faster,
-        "times_fewer_macs": one.fewer,
-    }
-
-
-def _tree(one: Deployed) -> dict[str, Any]:
-    operators = [asdict(operator) for operator in one.operators]
-    return _flat(one) | {"options": one.subject.options} | ({"operators": operators} if operators else {})
 
 
 def draw(found: Sequence[Deployed], facts: dict[str, str], path: Path) -> None:

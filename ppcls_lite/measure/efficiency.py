@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ppcls_lite.device import on_gpu
 from ppcls_lite.measure import energy
 from ppcls_lite.measure.complexity import LayerCost, profile_layers
-from ppcls_lite.measure.layer_times import LayerTime, time_layers
+from ppcls_lite.measure.layer_times import time_layers
 from ppcls_lite.measure.memory import Memory, measure_memory
 from ppcls_lite.measure.steps import inference, training_step
 from ppcls_lite.measure.subject import Subject
@@ -55,12 +55,12 @@ class Speed:
 
 @dataclass(frozen=True)
 class Efficiency:
-    """A network's costs for one image by layer, its speeds, and its layers' times where asked for."""
+    """A network's costs for one image by layer, its speeds, and its layers' seconds by name where asked for."""
 
     subject: Subject
     layers: list[LayerCost]
     speeds: list[Speed]
-    layer_times: list[LayerTime]
+    layer_times: dict[str, float]
 
     def total(self, cost: str) -> int:
         """Sum over the layers of params, macs, memory_access or activations."""
@@ -107,7 +107,7 @@ def measure_efficiency(
     counter, source = _open_counter()
     timings: dict[Case, Timing] = {}
     joules: dict[Case, float] = {}
-    times: dict[str, list[LayerTime]] = {}
+    times: dict[str, dict[str, float]] = {}
     try:
         for modes in phases:  # one after the other: changing a network's mode takes time
             calls = {}
@@ -139,7 +139,7 @@ def measure_efficiency(
         for case in cases:
             ratio = median_ratio(timings[case], timings[case._replace(network=subjects[0].name)])
             speeds.append(Speed(*case[1:], timings[case], ratio, memory[case], joules.get(case)))
-        found.append(Efficiency(subject, costs[subject.name], speeds, times.get(subject.name, [])))
+        found.append(Efficiency(subject, costs[subject.name], speeds, times.get(subject.name, {})))
     facts = {"rounds": str(min(len(timing.seconds) for timing in timings.values())), "energy": source}
     missing = {one.missing for one in memory.values() if one.missing}
     return found, facts | ({"process memory": f"n/a: {', '.join(sorted(missing))}"} if missing else {})

@@ -1,8 +1,5 @@
 """The efficiency table as text, Markdown, CSV and JSON, and its plot."""
 
-import csv
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,11 +7,17 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from ppcls_lite.measure import tables
 from ppcls_lite.measure.efficiency import INFERENCE, Efficiency, Speed
-from ppcls_lite.measure.tables import milliseconds, table
+from ppcls_lite.measure.tables import milliseconds
 
-COSTS = ("params", "macs", "memory_access", "activations")
-TITLES = {"params": "parameters", "macs": "multiply-adds", "memory_access": "memory access cost"}
+# Names and titles of a layer's or network's costs.
+COSTS = {
+    "params": "parameters",
+    "macs": "multiply-adds",
+    "memory_access": "memory access cost",
+    "activations": "activations",
+}
 
 
 def render(found: Sequence[Efficiency], facts: dict[str, str], form: str) -> str:
@@ -26,101 +29,73 @@ def render(found: Sequence[Efficiency], facts: dict[str, str], form: str) -> str
         form: ``table``, ``markdown``, ``csv`` or ``json``. ``csv`` has a row for each network, mode and
             batch size, and no layers.
     """
-    if form == "json":
-        return json.dumps({**facts, "networks": [_tree(one) for one in found]}, indent=2)
-    if form == "csv":
-        rows = [row | facts for one in found for row in _flat(one)]
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue().rstrip("\n")
-    style = "pipe" if form == "markdown" else "simple"
-    bullet = "- " if form == "markdown" else ""
-    parts = ["\n".join(f"{bullet}{name}: {fact}" for name, fact in facts.items())]
-    parts += [table([_cost_row(one) for one in found], 1, style)]
-    parts += [table([_speed_row(one, speed, found[0]) for one in found for speed in one.speeds], 2, style)]
-    for one in found:
-        if one.layer_times:
-            parts += [f"{one.subject.name}, layer by layer", table(_layer_rows(one), 3, style)]
-    return "\n\n".join(parts)
+    records = [_record(one, speed) for one in found for speed in one.speeds]
+    shown = [("", [_cost_row(one) for one in found], 1), ("", [_speed_row(one, records[0]) for one in records], 2)]
+    shown += [(f"{one.subject.name}, layer by layer", _layer_rows(one), 3) for one in found]
+    details = {
+        "options": {one.subject.name: one.subject.options for one in found},
+        "layers": [{"network": one.subject.name, **asdict(layer)} for one in found for layer in one.layers],
+        "layer_seconds": {one.subject.name: one.layer_times for one in found},
+    }
+    return tables.render(form, facts, records, shown, details)
+
+
+def _record(one: Efficiency, speed: Speed) -> dict[str, Any]:
+    """A mode and batch size: times in seconds, memory in bytes, costs for one image."""
+    return {
+        "network": one.subject.name,
+        "image_size": one.subject.image_size,
+        **{cost: one.total(cost) for cost in COSTS},
+        "mode": speed.mode,
+        "batch_size": speed.batch_size,
+        **speed.timing.record(),
+        "ratio": speed.ratio,
+        "images_per_sec": speed.images_per_sec,
+        # A training step has about three times the multiply-adds; the paper's measure is inference's.
+        "macs_per_sec": one.macs_per_sec(speed) if speed.mode == INFERENCE else None,
+        "process_bytes": speed.memory.process,
+        "allocator_bytes": speed.memory.allocator,
+        "joules_per_image": speed.joules,
+    }
 
 
 def _cost_row(one: Efficiency) -> dict[str, str]:
-    costs = {TITLES.get(cost, cost): f"{one.total(cost):,}" for cost in COSTS}
+    costs = {title: f"{one.total(cost):,}" for cost, title in COSTS.items()}
     return {"network": one.subject.name, "px": str(one.subject.image_size), **costs}
 
 
-def _speed_row(one: Efficiency, speed: Speed, first: Efficiency) -> dict[str, str]:
-    low, high = speed.timing.spread
-    # A training step has about three times the multiply-adds; the paper's measure is inference's.
-    rate = f"{one.macs_per_sec(speed) / 1e9:.1f}" if speed.mode == INFERENCE else ""
-    row = {
-        "network": one.subject.name,
-        "mode": speed.mode,
-        "batch": str(speed.batch_size),
-        "ms (fastest to slowest)": f"{milliseconds(speed.timing.median)} ({milliseconds(low)} to {milliseconds(high)})",
-        f"time / {first.subject.name}": f"{speed.ratio:.2f}",
-        "images/s": f"{speed.images_per_sec:.3g}",
-        "G multiply-adds/s": rate,
-        "process, MiB": _mib(speed.memory.process),
+def _speed_row(record: dict[str, Any], first: dict[str, Any]) -> dict[str, str]:
+    rate, process, allocator, joules = (
+        record[key] for key in ("macs_per_sec", "process_bytes", "allocator_bytes", "joules_per_image")
+    )
+    return {
+        "network": record["network"],
+        "mode": record["mode"],
+        "batch": str(record["batch_size"]),
+        "ms (fastest to slowest)": tables.times(record),
+        f"time / {first['network']}": f"{record['ratio']:.2f}",
+        "images/s": f"{record['images_per_sec']:.3g}",
+        "G multiply-adds/s": "" if rate is None else f"{rate / 1e9:.1f}",
+        "process, MiB": "n/a" if process is None else f"{process / 2**20:,.0f}",
+        **({} if allocator is None else {"allocator, MiB": f"{allocator / 2**20:,.0f}"}),
+        "J/image": "n/a" if joules is None else f"{joules:.3g}",
     }
-    if speed.memory.allocator is not None:
-        row["allocator, MiB"] = _mib(speed.memory.allocator)
-    return {**row, "J/image": "n/a" if speed.joules is None else f"{speed.joules:.3g}"}
 
 
 def _layer_rows(one: Efficiency) -> list[dict[str, str]]:
     costs = {layer.name: layer for layer in one.layers}
-    total = sum(time.seconds for time in one.layer_times)
+    total = sum(one.layer_times.values())
     rows = []
-    for time in one.layer_times:
-        cost = costs.get(time.name)
+    for name, seconds in one.layer_times.items():
+        cost = costs.get(name)
         row = {
-            "layer": time.name or "(no parameters)",
+            "layer": name,
             "kind": cost.kind if cost else "",
             "output": "x".join(map(str, cost.output_shape[1:])) if cost else "",
-            **{TITLES.get(name, name): f"{getattr(cost, name):,}" if cost else "" for name in COSTS},
+            **{title: f"{getattr(cost, key):,}" if cost else "" for key, title in COSTS.items()},
         }
-        rows.append({**row, "ms": milliseconds(time.seconds), "share": f"{time.seconds / total:.1%}"})
+        rows.append({**row, "ms": milliseconds(seconds), "share": f"{seconds / total:.1%}"})
     return rows
-
-
-def _mib(size: int | None) -> str:
-    return "n/a" if size is None else f"{size / 2**20:,.0f}"
-
-
-def _flat(one: Efficiency) -> list[dict[str, Any]]:
-    """A row for each mode and batch size; times in seconds, memory in bytes, costs for one image."""
-    shared = {"network": one.subject.name, "image_size": one.subject.image_size}
-    shared |= {cost: one.total(cost) for cost in COSTS}
-    return [
-        {
-            **shared,
-            "mode": speed.mode,
-            "batch_size": speed.batch_size,
-            "seconds": speed.timing.median,
-            "fastest": speed.timing.spread[0],
-            "slowest": speed.timing.spread[1],
-            "ratio": speed.ratio,
-            "images_per_sec": speed.images_per_sec,
-            "macs_per_sec": one.macs_per_sec(speed) if speed.mode == INFERENCE else None,
-            "process_bytes": speed.memory.process,
-            "allocator_bytes": speed.memory.allocator,
-            "joules_per_image": speed.joules,
-        }
-        for speed in one.speeds
-    ]
-
-
-def _tree(one: Efficiency) -> dict[str, Any]:
-    names = ("network", "image_size", *COSTS)
-    rows = _flat(one)
-    measurements = [{key: value for key, value in row.items() if key not in names} for row in rows]
-    times = {time.name: time.seconds for time in one.layer_times}
-    tree = {name: rows[0][name] for name in names} | {"options": one.subject.options, "measurements": measurements}
-    layers = [asdict(layer) | ({"seconds": times[layer.name]} if times else {}) for layer in one.layers]
-    return tree | {"layers": layers} | ({"seconds_without_parameters": times[None]} if times else {})
 
 
 def draw(found: Sequence[Efficiency], device: str, path: Path) -> None:
@@ -149,7 +124,7 @@ def draw(found: Sequence[Efficiency], device: str, path: Path) -> None:
                 capsize=3,
                 label=one.subject.name,
             )
-        axis.set_xlabel(f"{TITLES[cost]} of an image, million {unit}")
+        axis.set_xlabel(f"{COSTS[cost]} of an image, million {unit}")
         axis.set_xlim(left=0)
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)

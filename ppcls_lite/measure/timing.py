@@ -30,6 +30,10 @@ class Timing:
         """Fastest and slowest call."""
         return min(self.seconds), max(self.seconds)
 
+    def record(self) -> dict[str, float]:
+        """Median, fastest and slowest call in seconds, by the names that reports have."""
+        return {"seconds": self.median, "fastest": self.spread[0], "slowest": self.spread[1]}
+
 
 def time_in_turns(calls: dict[Key, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[Key, Timing]:
     """Time every call once a round, so that a disturbance of the machine meets all of them.
