@@ -153,7 +153,8 @@ def benchmark_deploy(args) -> None:
 
 
 def benchmark_loader(args) -> None:
-    cli.log_to_stderr()
+    if args.format != "table":
+        cli.log_to_stderr()
     cli.import_paddle()
     from ppcls_lite.measure.steps import time_loader
 
@@ -169,7 +170,8 @@ def benchmark_train_step(args) -> None:
     subjects = parse_subjects(args.networks, args.image_size)
     if args.exchanges and args.image_size % 32:
         raise UserError(f"--image-size is {args.image_size}, expected a multiple of 32 with --exchanges")
-    cli.log_to_stderr()
+    if args.format != "table":
+        cli.log_to_stderr()
     cli.import_paddle()
     from ppcls_lite.device import describe_device, select_device
     from ppcls_lite.measure.steps import add_by_broadcast, add_by_upsample, training_step, with_exchange

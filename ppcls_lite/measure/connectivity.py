@@ -6,7 +6,6 @@ classifier.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,16 +15,6 @@ from ppcls_lite.arch.densenet import CifarDenseNet, DenseBlock
 from ppcls_lite.errors import UserError
 
 VARIANTS = ("raw", "folded")
-
-
-@dataclass(frozen=True)
-class Target:
-    """A layer that takes in sources ``first`` to ``last``: its weights [out, in], as they are and by input scale."""
-
-    raw: np.ndarray
-    folded: np.ndarray
-    first: int
-    last: int
 
 
 def connectivity(network: CifarDenseNet, variant: str) -> list[np.ndarray]:
@@ -52,43 +41,32 @@ def connectivity(network: CifarDenseNet, variant: str) -> list[np.ndarray]:
 
 
 def _map(network: CifarDenseNet, index: int, variant: str) -> np.ndarray:
-    block = network.blocks[index]
-    layers = [_parts(layer) for layer in block.layers]
-    entries = [parts[0] for parts in layers]
-    widths = [_scale(entries[0].bn).size, *(parts[-1].conv.weight.shape[0] for parts in layers)]
+    block, depth = network.blocks[index], len(network.blocks[index].layers)
+    # A layer is one BN-ReLU-convolution, or two where it has a bottleneck: the first takes the sources in.
+    layers = [list(layer) if isinstance(layer, nn.Sequential) else [layer] for layer in block.layers]
+    widths = [int(layers[0][0].bn.weight.size), *(parts[-1].conv.weight.shape[0] for parts in layers)]
     dense = isinstance(block, DenseBlock)
-    targets = [_target(entry, 0 if dense else i, i) for i, entry in enumerate(entries)]
-    targets.append(_following(network, index, len(layers)))
+    targets = [(0 if dense else i, i, _weights(parts[0].conv, parts[0].bn, variant)) for i, parts in enumerate(layers)]
+    if index < len(network.transitions):
+        following = network.transitions[index]
+        targets.append((0, depth, _weights(following.conv, following.bn, variant)))
+    else:
+        targets.append((0, depth, _weights(network.fc, network.bn, variant)))
     bounds = np.cumsum([0, *widths])
     strengths = np.full((len(widths), len(targets)), np.nan)
-    for column, target in enumerate(targets):
-        weights = np.abs(getattr(target, variant))
-        starts = bounds[target.first : target.last + 1] - bounds[target.first]
-        assert bounds[target.last + 1] - bounds[target.first] == weights.shape[1]
-        means = np.add.reduceat(weights.mean(0), starts) / widths[target.first : target.last + 1]
-        strengths[target.first : target.last + 1, column] = means
+    for column, (first, last, weights) in enumerate(targets):  # of the sources that it takes in
+        starts = bounds[first : last + 1] - bounds[first]
+        assert bounds[last + 1] - bounds[first] == weights.shape[1]
+        strengths[first : last + 1, column] = np.add.reduceat(weights.mean(0), starts) / widths[first : last + 1]
     return strengths / np.nanmax(strengths, axis=0)
 
 
-def _parts(layer: nn.Layer) -> list[nn.Layer]:
-    """The BN-ReLU-convolutions of a layer: one, or two where it has a bottleneck."""
-    return list(layer) if isinstance(layer, nn.Sequential) else [layer]
-
-
-def _following(network: CifarDenseNet, index: int, last: int) -> Target:
-    if index < len(network.transitions):
-        return _target(network.transitions[index], 0, last)
-    weights = network.fc.weight.numpy().T  # [out, in]
-    return Target(weights, weights * _scale(network.bn), 0, last)
-
-
-def _target(layer: nn.Layer, first: int, last: int) -> Target:
-    weights = np.abs(layer.conv.weight.numpy()).mean((2, 3))  # [out, in]
-    return Target(weights, weights * _scale(layer.bn), first, last)
-
-
-def _scale(bn: nn.BatchNorm2D) -> np.ndarray:
-    return bn.weight.numpy() / np.sqrt(bn._variance.numpy() + bn._epsilon)
+def _weights(layer: nn.Conv2D | nn.Linear, bn: nn.BatchNorm2D, variant: str) -> np.ndarray:
+    """Mean absolute weights [out, in] of a layer that follows ``bn``."""
+    weights = np.abs(layer.weight.numpy())
+    weights = weights.T if isinstance(layer, nn.Linear) else weights.mean((2, 3))
+    scale = np.abs(bn.weight.numpy()) / np.sqrt(bn._variance.numpy() + bn._epsilon)
+    return weights * scale if variant == "folded" else weights
 
 
 def summarize(strengths: np.ndarray) -> tuple[float, float]:

@@ -5,9 +5,10 @@ differ twofold in time and fourfold in energy. Its measures: memory access cost,
 multiply-adds a second.
 """
 
+import contextlib
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -95,34 +96,35 @@ def measure_efficiency(
     """
     networks = {subject.name: subject.build() for subject in subjects}
     costs = {s.name: profile_layers(networks[s.name], s.image_size, s.channels) for s in subjects}
-    phases = [[(INFERENCE, size) for size in batch_sizes]]
-    phases += [[(TRAINING, train_batch_size)]] if train_batch_size else []
+    cases = {
+        mode: [(Case(subject.name, mode, size), subject) for subject in subjects for size in sizes]
+        for mode, sizes in ((INFERENCE, batch_sizes), (TRAINING, [train_batch_size] if train_batch_size else []))
+    }
+    device = "gpu" if on_gpu() else "cpu"
     memory = {}
-    for i, subject in enumerate(subjects, 1):
-        logger.info("memory of %s (%d of %d)", subject.name, i, len(subjects))
-        for mode, size in itertools.chain(*phases):
-            case = Case(subject.name, mode, size)
-            memory[case] = _naming(case, lambda c=case, s=subject: _measure_memory(s, c))()
+    for case, subject in itertools.chain(*cases.values()):
+        logger.info("memory of %s", case)
+        memory[case] = _naming(case)(measure_memory)(subject, case.batch_size, case.mode == TRAINING, device)
 
     counter, source = _open_counter()
     timings: dict[Case, Timing] = {}
     joules: dict[Case, float] = {}
     times: dict[str, dict[str, float]] = {}
     try:
-        for modes in phases:  # one after the other: changing a network's mode takes time
-            calls = {}
-            for subject in subjects:
-                for mode, size in modes:
-                    make = inference if mode == INFERENCE else training_step
-                    case = Case(subject.name, mode, size)
-                    calls[case] = _naming(case, make(networks[subject.name], subject, size))
-            logger.info("times of %s: %s", modes[0][0], count(rounds, "round"))
+        for mode, make in ((INFERENCE, inference), (TRAINING, training_step)):  # changing a network's mode takes time
+            calls = {
+                case: _naming(case)(make(networks[case.network], subject, case.batch_size))
+                for case, subject in cases[mode]
+            }
+            if not calls:
+                continue
+            logger.info("times of %s: %s", mode, count(rounds, "round"))
             timings |= time_in_turns(calls, rounds)
-            if layers and modes[0][0] == INFERENCE:
+            if layers and mode == INFERENCE:
                 for name, network in networks.items():
-                    times[name] = time_layers(network, calls[Case(name, *modes[0])], rounds)
+                    times[name] = time_layers(network, calls[Case(name, mode, batch_sizes[0])], rounds)
             if counter:
-                logger.info("energy of %s: %.0f s each", modes[0][0], energy.WINDOW)
+                logger.info("energy of %s: %.0f s each", mode, energy.WINDOW)
                 for case, call in calls.items():
                     joules[case] = energy.joules_per_call(counter, call) / case.batch_size
     except KeyboardInterrupt:
@@ -134,9 +136,8 @@ def measure_efficiency(
 
     found = []
     for subject in subjects:
-        cases = [case for case in timings if case.network == subject.name]
         speeds = []
-        for case in cases:
+        for case in (case for case in timings if case.network == subject.name):
             ratio = median_ratio(timings[case], timings[case._replace(network=subjects[0].name)])
             speeds.append(Speed(*case[1:], timings[case], ratio, memory[case], joules.get(case)))
         found.append(Efficiency(subject, costs[subject.name], speeds, times.get(subject.name, {})))
@@ -145,20 +146,13 @@ def measure_efficiency(
     return found, facts | ({"process memory": f"n/a: {', '.join(sorted(missing))}"} if missing else {})
 
 
-def _measure_memory(subject: Subject, case: Case) -> Memory:
-    return measure_memory(subject, case.batch_size, case.mode == TRAINING, "gpu" if on_gpu() else "cpu")
-
-
-def _naming(case: Case, call: Callable) -> Callable:
-    """``call``, with its name on a lack of memory."""
-
-    def named():
-        try:
-            return call()
-        except MemoryError:
-            raise MemoryError(str(case)) from None
-
-    return named
+@contextlib.contextmanager
+def _naming(case: Case):
+    """Name ``case`` on a lack of memory."""
+    try:
+        yield
+    except MemoryError:
+        raise MemoryError(str(case)) from None
 
 
 def _open_counter():
