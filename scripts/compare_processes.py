@@ -28,9 +28,8 @@ JOB = "COMPARE_PROCESSES"  # what a child is to do, as JSON in its environment
 
 
 def main() -> None:
-    parser = cli.parser(__doc__)
-    parser.add_argument("-c", "--config", default=str(ROOT / "configs/quick/mobilenetv1.yaml"), metavar="CONFIG")
-    cli.add_overrides(parser, "settings that replace the file's")
+    parser = cli.config_parser(__doc__, required=False)
+    parser.set_defaults(config=str(ROOT / "configs/quick/mobilenetv1.yaml"))
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="to compare with one (2)")
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="to train (20)")
     args = parser.parse_args()

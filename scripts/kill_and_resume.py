@@ -35,9 +35,8 @@ COUNTED = "file operations: "
 
 
 def main() -> None:
-    parser = cli.parser(__doc__)
-    parser.add_argument("-c", "--config", default=str(ROOT / "configs/quick/mobilenetv1.yaml"), metavar="CONFIG")
-    cli.add_overrides(parser, "settings that replace the file's")
+    parser = cli.config_parser(__doc__, required=False)
+    parser.set_defaults(config=str(ROOT / "configs/quick/mobilenetv1.yaml"))
     parser.add_argument("--kills", type=int, default=20, help="runs to kill once each (20)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (0)")
     parser.add_argument("--jobs", type=int, default=count_cores(), help="runs at once (the number of cores)")

@@ -26,6 +26,7 @@ from ppcls_lite.measure.timing import Timing, median_ratio, time_in_turns
 logger = logging.getLogger(__name__)
 
 OCTAVE = "oct_"
+FORMS = {"paddle": "paddle", "onnxruntime": "onnx", "openvino": "onnx"}  # what a backend reads; eager reads none
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,11 @@ def with_alphas(subjects: Sequence[Subject], alphas: Sequence[float]) -> list[Su
             raise UserError(
                 f"--alphas is for octave networks without an alpha of their own, and not for {subject.name}"
             )
+        plain = {key: value for key, value in subject.options.items() if key not in ("downsample", "exchange")}
         for alpha in dict.fromkeys(alphas):
-            options = {key: value for key, value in subject.options.items() if key not in ("downsample", "exchange")}
-            if alpha:
-                options = {**subject.options, "alpha": alpha}
-            model = subject.model if alpha else twin
-            settings = ",".join(
-                f"{key}={value:g}" if key == "alpha" else f"{key}={value}" for key, value in options.items()
-            )
-            name = f"{model}:{settings}" if settings else model
-            found.append(replace(subject, name=name, model=model, options=options))
+            model, options = (subject.model, {**subject.options, "alpha": alpha}) if alpha else (twin, plain)
+            settings = ",".join(f"{key}={value}" for key, value in options.items())
+            found.append(replace(subject, name=f"{model}:{settings}".strip(":"), model=model, options=options))
     return found
 
 
@@ -103,33 +99,32 @@ def measure_deployed(
     Raises:
         UserError: a runtime that is not installed, or options that make no network.
     """
-    forms = {backend: "paddle" if backend == "paddle" else "onnx" for backend in backends if backend != "eager"}
-    for backend, form in forms.items():
-        check_format(form)
-        if backend != "paddle":
+    for backend in backends:
+        if backend in FORMS:
+            check_format(FORMS[backend])
+        if backend == "openvino":
             import_extra(backend)
+    forms = dict.fromkeys(FORMS[backend] for backend in backends if backend in FORMS)
     with tempfile.TemporaryDirectory() as folder:
         built = []
         for i, subject in enumerate(subjects):
             logger.info("exporting %s (%d of %d)", subject.name, i + 1, len(subjects))
-            built.append(_build(subject, dict.fromkeys(forms.values()), Path(folder) / str(i), batch_size))
+            built.append(_build(subject, forms, Path(folder) / str(i), batch_size))
         calls = {}
-        for one in built:
-            for backend in backends:
-                place = one.files.get(forms.get(backend))
-                runtime = eager(one.network) if place is None else open_runtime(place, backend, threads)
-                calls[one.subject.name, backend] = functools.partial(runtime, one.images)
+        for one, backend in itertools.product(built, backends):
+            file = one.files.get(FORMS.get(backend))
+            runtime = eager(one.network) if file is None else open_runtime(file, backend, threads)
+            calls[one.subject.name, backend] = functools.partial(runtime, one.images)
         timings = time_in_turns(calls, rounds)
         found = []
         for backend, one in itertools.product(backends, built):
             operators = []
-            if profiles and backend in forms:
+            if profiles and backend in FORMS:
                 logger.info("profiling %s in %s", one.subject.name, backend)
-                operators = profile(one.files[forms[backend]], backend, one.images, threads, rounds)
+                operators = profile(one.files[FORMS[backend]], backend, one.images, threads, rounds)
             timing, twin = timings[one.subject.name, backend], _find_twin(one, built)
             faster = median_ratio(timings[twin.subject.name, backend], timing)
-            fewer = twin.macs / one.macs
-            costs = (one.macs, one.params, timing, twin.subject.name, faster, fewer, operators)
+            costs = (one.macs, one.params, timing, twin.subject.name, faster, twin.macs / one.macs, operators)
             found.append(Deployed(one.subject, backend, batch_size, *costs))
     return found
 
@@ -149,22 +144,17 @@ class _Built:
 def _build(subject: Subject, forms: Iterable[str], place: Path, batch_size: int) -> _Built:
     paddle.seed(0)
     network = subject.build()
-    layers = profile_layers(network, subject.image_size, subject.channels)
-    settle(network, subject.image_size, subject.channels)
+    size, channels = subject.image_size, subject.channels
+    layers = profile_layers(network, size, channels)
+    settle(network, size, channels)
+    # What export needs of a network that nobody will use.
+    classes, zeros, ones = layers[-1].output_shape[-1], (0.0,) * channels, (1.0,) * channels
+    metadata = Metadata(subject.name, subject.model, classes, size, channels, zeros, ones, (), "random")
     files = {form: place.with_suffix(".onnx") if form == "onnx" else place for form in forms}
     for form, file in files.items():
-        export(network, _metadata(subject, network), form, file, batch_size)
+        export(network, metadata, form, file, batch_size)
     macs, params = sum(layer.macs for layer in layers), sum(layer.params for layer in layers)
     return _Built(subject, network, files, random_images(subject, batch_size).numpy(), macs, params)
-
-
-def _metadata(subject: Subject, network) -> Metadata:
-    """What export needs of a network that nobody will use."""
-    classes = network(random_images(subject, 1)).shape[1]
-    zeros, ones = (0.0,) * subject.channels, (1.0,) * subject.channels
-    return Metadata(
-        subject.name, subject.model, classes, subject.image_size, subject.channels, zeros, ones, (), "random"
-    )
 
 
 def _find_twin(one: _Built, built: Sequence[_Built]) -> _Built:
