@@ -1,4 +1,4 @@
-"""Parameters, multiply-adds, memory access cost and activations, as papers count them.
+"""Parameters, multiply-adds, memory access cost and activations, as papers count them; and the time of each layer.
 
 Multiply-adds ("FLOPs" in the OctConv and VoVNet papers) are those of convolutions and fully connected layers for one
 image; batch norm, pooling and additions are not counted. ``paddle.flops`` counts those too, and functional operators as
@@ -10,10 +10,18 @@ Activations (Radosavovic et al., arXiv:2003.13678) are the elements that convolu
 out.
 """
 
+import contextlib
+import statistics
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import paddle
 from paddle import Tensor, nn
+
+from ppcls_lite.device import synchronize
+
+REST = "(no parameters)"
 
 
 @dataclass(frozen=True)
@@ -39,15 +47,6 @@ def count_macs(network: nn.Layer, image_size: int, channels: int = 3) -> int:
     return sum(layer.macs for layer in profile_layers(network, image_size, channels))
 
 
-def layers_with_parameters(network: nn.Layer) -> list[tuple[str, nn.Layer]]:
-    """The innermost layers that have parameters, by name."""
-    return [
-        (name, layer)
-        for name, layer in network.named_sublayers()
-        if not layer.sublayers() and layer.parameters(include_sublayers=False)
-    ]
-
-
 def profile_layers(network: nn.Layer, image_size: int, channels: int = 3) -> list[LayerCost]:
     """Cost of every layer that has parameters, in the order in which they run (a layer that never runs is left out).
 
@@ -55,25 +54,72 @@ def profile_layers(network: nn.Layer, image_size: int, channels: int = 3) -> lis
     """
     costs: list[LayerCost] = []
 
-    def record(name: str):
-        def hook(layer: nn.Layer, _inputs, output: Tensor) -> None:
-            params = sum(int(p.size) for p in layer.parameters() if not p.stop_gradient)
-            costs.append(LayerCost(name, type(layer).__name__, tuple(output.shape), params, *_costs(layer, output)))
+    def record(name: str, layer: nn.Layer, output: Tensor) -> None:
+        costs.append(
+            LayerCost(name, type(layer).__name__, tuple(output.shape), count_params(layer), *_costs(layer, output))
+        )
 
-        return hook
-
-    hooks = [layer.register_forward_post_hook(record(name)) for name, layer in layers_with_parameters(network)]
     was_training = network.training
     network.eval()
     try:
-        with paddle.no_grad():
+        with paddle.no_grad(), _watching(network, lambda: None, record):
             network(paddle.zeros([1, channels, image_size, image_size]))
     finally:
-        for hook in hooks:
-            hook.remove()
         if was_training:
             network.train()
     return costs
+
+
+def time_layers(network: nn.Layer, call: Callable[[], object], rounds: int) -> dict[str, float]:
+    """Time the layers that have parameters, in the order in which they run, and the rest.
+
+    On a GPU each layer is waited for, which makes the whole slower than it is without measuring.
+
+    Args:
+        network: the network that ``call`` runs once.
+        call: a forward pass.
+        rounds: measured calls; the first one is not among them.
+
+    Returns:
+        Median seconds by name. The last one, ``REST``, is pooling, activations, additions and concatenation, and the
+        measuring itself.
+    """
+    passes: list[dict[str, float]] = []
+    begun = 0.0
+
+    def begin() -> None:
+        nonlocal begun
+        synchronize()
+        begun = time.perf_counter()
+
+    def end(name: str, _layer: nn.Layer, _output: Tensor) -> None:
+        synchronize()
+        passes[-1][name] = passes[-1].get(name, 0.0) + time.perf_counter() - begun
+
+    with _watching(network, begin, end):
+        for _ in range(1 + rounds):
+            passes.append({})
+            start = time.perf_counter()
+            call()
+            passes[-1][REST] = time.perf_counter() - start - sum(passes[-1].values())
+    return {name: statistics.median(one[name] for one in passes[1:]) for name in passes[1]}
+
+
+@contextlib.contextmanager
+def _watching(network: nn.Layer, begin: Callable[[], None], end: Callable[[str, nn.Layer, Tensor], None]):
+    """Call ``begin()`` before and ``end(name, layer, output)`` after each innermost layer that has parameters."""
+    hooks = []
+    for name, layer in network.named_sublayers():
+        if not layer.sublayers() and layer.parameters(include_sublayers=False):
+            hooks.append(layer.register_forward_pre_hook(lambda _layer, _inputs: begin()))
+            hooks.append(
+                layer.register_forward_post_hook(lambda layer, _inputs, output, name=name: end(name, layer, output))
+            )
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _costs(layer: nn.Layer, output: Tensor) -> tuple[int, int, int]:

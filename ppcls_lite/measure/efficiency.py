@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 from ppcls_lite.device import on_gpu
 from ppcls_lite.measure import energy
-from ppcls_lite.measure.complexity import LayerCost, profile_layers
-from ppcls_lite.measure.layer_times import time_layers
+from ppcls_lite.measure.complexity import LayerCost, profile_layers, time_layers
 from ppcls_lite.measure.memory import Memory, measure_memory
 from ppcls_lite.measure.steps import inference, training_step
 from ppcls_lite.measure.subject import Subject
