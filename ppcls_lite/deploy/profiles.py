@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,12 +54,11 @@ def _onnxruntime(path: Path, images: np.ndarray, threads: int, rounds: int) -> C
         events = json.loads(Path(session.end_profiling()).read_text())
     nodes = [event for event in events if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
     measured = nodes[len(nodes) * 2 // (2 + rounds) :]
-    return [(one["args"]["op_name"], _side(one["args"]["output_type_shape"]), one["dur"] / 1e6) for one in measured]
-
-
-def _side(outputs: list[dict[str, list[int]]]) -> int | None:
-    (shape,) = outputs[0].values()
-    return shape[2] if len(shape) == 4 else None
+    calls = []
+    for event in measured:
+        (shape,) = event["args"]["output_type_shape"][0].values()
+        calls.append((event["args"]["op_name"], shape[2] if len(shape) == 4 else None, event["dur"] / 1e6))
+    return calls
 
 
 def _openvino(path: Path, images: np.ndarray, threads: int, rounds: int) -> Calls:
@@ -87,7 +86,7 @@ def _paddle(path: Path, images: np.ndarray, threads: int, rounds: int) -> Calls:
     return [(event.name, None, (event.end_ns - event.start_ns) / 1e9) for event in events if event.type == kind]
 
 
-def _walk(event) -> Callable:
+def _walk(event) -> Iterator:
     yield event
     for child in event.children_node:
         yield from _walk(child)

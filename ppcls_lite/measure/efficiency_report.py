@@ -105,33 +105,20 @@ def draw(found: Sequence[Efficiency], device: str, path: Path) -> None:
     """
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
-    largest = {}
-    for one in found:
-        largest[one.subject.name] = max(
-            (speed for speed in one.speeds if speed.mode == INFERENCE), key=lambda speed: speed.batch_size
-        )
+    batch = max(speed.batch_size for speed in found[0].speeds if speed.mode == INFERENCE)
+    for i, one in enumerate(found):
+        (timing,) = (s.timing for s in one.speeds if (s.mode, s.batch_size) == (INFERENCE, batch))
+        low, ms, high = (1000 * seconds / batch for seconds in (timing.spread[0], timing.median, timing.spread[1]))
+        style = {"fmt": "osD^vP*X"[i % 8], "color": f"C{i % 10}", "capsize": 3, "label": one.subject.name}
+        for axis, cost in zip(axes, ("memory_access", "macs"), strict=True):
+            axis.errorbar(one.total(cost) / 1e6, ms, yerr=[[ms - low], [high - ms]], **style)
     for axis, cost, unit in zip(axes, ("memory_access", "macs"), ("elements", "operations"), strict=True):
-        for i, one in enumerate(found):
-            speed = largest[one.subject.name]
-            ms = 1000 * speed.timing.median / speed.batch_size
-            low, high = (1000 * bound / speed.batch_size for bound in speed.timing.spread)
-            axis.errorbar(
-                one.total(cost) / 1e6,
-                ms,
-                yerr=[[ms - low], [high - ms]],
-                fmt="osD^vP*X"[i % 8],
-                color=f"C{i % 10}",
-                capsize=3,
-                label=one.subject.name,
-            )
         axis.set_xlabel(f"{COSTS[cost]} of an image, million {unit}")
         axis.set_xlim(left=0)
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
-    batch = largest[found[0].subject.name].batch_size
     axes[0].set_ylabel("ms an image")
     figure.suptitle(f"inference, batch {batch}, median and range; {device}", fontsize=10)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png", dpi=110)

@@ -9,9 +9,9 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ppcls_lite.device import gpu_ids, gpu_name, on_gpu
 
@@ -41,7 +41,7 @@ class NvmlDevice:
     name: str
     model: str
     nvml: Any
-    source: str = field(default="NVML energy counter of the GPU", init=False)
+    source: ClassVar[str] = "NVML energy counter of the GPU"
 
     def __post_init__(self):
         with self._reporting():
@@ -91,7 +91,7 @@ class RaplCounter:
     """
 
     root: Path = POWERCAP
-    source: str = field(default="RAPL energy counters of the processor", init=False)
+    source: ClassVar[str] = "RAPL energy counters of the processor"
 
     def __post_init__(self):
         zones = sorted(self.root.glob("intel-rapl:*"))  # AMD's, too

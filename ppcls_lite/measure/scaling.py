@@ -14,14 +14,13 @@ from ppcls_lite.measure.timing import Timing, time_in_turns
 
 @dataclass(frozen=True)
 class Scaling:
-    """A network's training step with ``batch_size`` images a process.
+    """A network's training step.
 
     ``alone`` is a step without exchange, ``together`` one with it, ``exchange`` the sum of all gradients over all
     processes by itself; the last two are None in a single process.
     """
 
     name: str
-    batch_size: int
     gradient_bytes: int
     alone: Timing
     together: Timing | None
@@ -64,7 +63,7 @@ def measure_scaling(subjects: list[Subject], batch_size: int, rounds: int) -> li
             calls[subject.name, "exchange"] = _exchange(sizes[subject.name])
     timings = time_in_turns(calls, rounds)
     return [
-        Scaling(name, batch_size, size, *(timings.get((name, what)) for what in ("alone", "together", "exchange")))
+        Scaling(name, size, *(timings.get((name, what)) for what in ("alone", "together", "exchange")))
         for name, size in sizes.items()
     ]
 

@@ -14,7 +14,7 @@ def test_a_ring_sends_each_part_round_twice():
 
 
 def test_a_step_takes_its_computing_and_its_exchange():
-    one = Scaling("x", 32, 10**8, Timing((0.1, 0.2, 0.3)), None, None)
+    one = Scaling("x", 10**8, Timing((0.1, 0.2, 0.3)), None, None)
     assert one.bandwidth is None
     assert one.predict(1, 1e9) == pytest.approx(0.2)
     assert one.predict(2, 1e9) == pytest.approx(0.2 + 0.1)
