@@ -11,12 +11,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ppcls_lite import config as configs
 from ppcls_lite import processes
 from ppcls_lite.errors import TrainingError, UserError
 from ppcls_lite.logs import Console
 from ppcls_lite.resources import count_cores
 from ppcls_lite.signals import exit_on_signal, held_back
+from ppcls_lite.tasks import setup as setups
+from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.text import escape
 
 # A disk that is full or broken is no mistake in the input.
@@ -47,9 +48,9 @@ def add_overrides(to: argparse.ArgumentParser, purpose: str) -> None:
     to.add_argument("-o", "--override", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=purpose)
 
 
-def load_config(args: argparse.Namespace) -> configs.Config:
-    """The configuration that :func:`config_parser`'s arguments name."""
-    return configs.load(args.config, args.override)
+def load_setup(args: argparse.Namespace) -> Setup:
+    """The configuration that :func:`config_parser`'s arguments name, completed by its data set."""
+    return setups.load_setup(args.config, args.override)
 
 
 def new_file(path: str | Path, option: str) -> Path:

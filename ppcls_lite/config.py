@@ -4,11 +4,13 @@ Sections carry PaddleClas's names. Every mistake is one sentence that names the 
 right word. Nothing here imports paddle.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,7 +19,7 @@ import yaml
 
 from ppcls_lite import config_files
 from ppcls_lite.arch import registry
-from ppcls_lite.data import DATASETS
+from ppcls_lite.data.catalog import DATASETS
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.options import (
     ADDED,
@@ -28,8 +30,10 @@ from ppcls_lite.options import (
     PositiveFloat,
     Range,
     Seed,
+    Workers,
     coerce,
 )
+from ppcls_lite.tasks.catalog import TASKS
 from ppcls_lite.text import show
 
 
@@ -60,21 +64,35 @@ class Global:
 
 @dataclass(frozen=True)
 class DataLoader:
-    """Images, their preparation and augmentation."""
+    """Images, their preparation and augmentation. Other keys are options of the data set."""
 
-    dataset: Literal[tuple(DATASETS)] = option("digits", "data set")
+    dataset: str = option("digits", "data set")
     root: str | None = option(None, "archive or folder; by default PPCLS_DATA, then Paddle's cache, then a download")
     batch_size: Positive = option(128, "images per process and training step")
     eval_batch_size: Positive = option(256, "images per step when scoring; does not change the scores")
-    image_size: Positive | None = option(None, "the network resizes its input to this side (bilinear); null: as stored")
-    normalize: bool = option(True, "subtract the data set's mean, divide by its std; false leaves [0, 1]")
+    image_size: Positive | None = option(
+        None, "side of the network's input in pixels; null: as stored, 224 for images on disk"
+    )
+    normalize: bool = option(True, "subtract mean, divide by std; false leaves [0, 1]")
+    mean: Annotated[tuple[Fraction, ...] | None, ADDED] = option(
+        None, "of each channel in [0, 1]; null: the data set's own, else ImageNet's"
+    )
+    std: Annotated[tuple[PositiveFloat, ...] | None, ADDED] = option(None, "like mean")
     crop_padding: NonNegative = option(0, "random crop after padding each side by so many pixels; 0 for none")
     flip: bool = option(False, "mirror half of the training images")
     drop_last: bool = option(True, "leave out a last training batch that is not full; scoring never leaves any out")
     val_fraction: Fraction = option(0.0, "share of the training images set aside for validation, class-balanced")
+    test_fraction: Annotated[Fraction, ADDED] = option(
+        0.0, "share of the images set aside for testing, class-balanced, where the data set has no test images"
+    )
     train_subset: Positive | None = option(None, "train on so many of the training images, class-balanced")
     test_subset: Positive | None = option(None, "score on so many of the test images, class-balanced; for trials only")
     split_seed: Seed = option(0, "chooses validation and subset images; not Global.seed, so that seeds share them")
+    num_workers: Annotated[Workers, ADDED] = option(2, "processes that decode images on disk; 0 for none")
+    on_bad_image: Annotated[Literal["error", "skip"], ADDED] = option(
+        "error", "skip leaves out files that are no images, and counts them in the result"
+    )
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,9 +139,15 @@ class AMP:
 
 @dataclass(frozen=True)
 class Config:
-    """One run. ``Arch`` is a model's name and its options, as ``ppcls_lite.arch.build_model`` takes them."""
+    """One run.
+
+    ``Arch`` is a model's name and its options, as ``ppcls_lite.arch.build_model`` takes them; ``num_classes`` and
+    ``in_channels`` are missing where the data set decides (``engine.setup``). ``Heads`` are the tasks by name; without
+    one the network learns the classes of the data set.
+    """
 
     Arch: dict[str, Any]
+    Heads: dict[str, dict[str, Any]]
     Global: Global
     DataLoader: DataLoader
     Optimizer: Optimizer
@@ -135,14 +159,11 @@ class Config:
         """The options of the network, without its name."""
         return {key: value for key, value in self.Arch.items() if key != "name"}
 
-    @property
-    def input_size(self) -> int:
-        """Side of the images that the network computes on."""
-        return self.DataLoader.image_size or DATASETS[self.DataLoader.dataset].image_size
-
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, every default filled in: a config file that makes the same run."""
-        return _plain(dataclasses.asdict(self))
+        tree = _plain(dataclasses.asdict(self))
+        tree["DataLoader"].update(tree["DataLoader"].pop("options"))
+        return tree if self.Heads else {key: value for key, value in tree.items() if key != "Heads"}
 
     def to_yaml(self) -> str:
         """:meth:`to_dict` as YAML."""
@@ -159,16 +180,16 @@ class Config:
     def sha256(self) -> str:
         """Fingerprint of :meth:`outcome_dict`; settings marked ``ADDED`` count only where they are not the default."""
         outcome = self.outcome_dict()
-        for section, added in _added_settings(self.Arch["name"]).items():
+        for section, added in _added_settings(self).items():
             for key, default in added.items():
-                if outcome[section][key] == default:
-                    del outcome[section][key]
+                if outcome[section].get(key) == default:
+                    outcome[section].pop(key, None)
         return hashlib.sha256(json.dumps(outcome, sort_keys=True).encode()).hexdigest()
 
 
 _NO_OUTCOME = {
     "Global": ["name", "device", "output_dir", "save_interval", "checkpoints", "resume", "use_visualdl"],
-    "DataLoader": ["root"],
+    "DataLoader": ["root", "num_workers"],
 }
 SECTIONS = {"Global": Global, "DataLoader": DataLoader, "Optimizer": Optimizer, "Loss": Loss, "AMP": AMP}
 
@@ -188,8 +209,15 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     raw = config_files.read_with_bases(path)
     for override in overrides:
         config_files.apply_override(raw, override)
-    try:
+    with naming(path, overrides):
         return build(raw, path.stem)
+
+
+@contextlib.contextmanager
+def naming(path: str | Path, overrides: Iterable[str]) -> Iterator[None]:
+    """Put the override that is at fault, else the file, before the message of a UserError."""
+    try:
+        yield
     except UserError as error:
         at_fault = [f"-o {o}" for o in overrides if str(error).startswith(o.partition("=")[0].strip())]
         raise UserError(f"{at_fault[-1] if at_fault else path}: {error}") from None
@@ -201,17 +229,18 @@ def build(raw: dict[str, Any], name: str) -> Config:
     Raises:
         UserError: unknown section or key, wrong type or value, or values that do not go together.
     """
+    known = ("Arch", "Heads", *SECTIONS)
     for section in raw:
-        if section not in (*SECTIONS, "Arch"):
-            raise UserError(f"{section} is not a section; {nearest(section, [*SECTIONS, 'Arch'])}")
+        if section not in known:
+            raise UserError(f"{section} is not a section; {nearest(section, known)}")
+    raw = {**raw, "DataLoader": _gather_options(raw.get("DataLoader", {}))}
     sections = {key: _build_section(cls, raw.get(key, {}), key) for key, cls in SECTIONS.items()}
     run = sections["Global"]
     run = dataclasses.replace(run, name=run.name or name)
     if not run.output_dir:
         run = dataclasses.replace(run, output_dir=os.path.join("output", run.name))
     sections["Global"] = run
-    arch = _build_arch(raw.get("Arch", {}), DATASETS[sections["DataLoader"].dataset])
-    config = Config(Arch=arch, **sections)
+    config = Config(Arch=_build_arch(raw.get("Arch", {})), Heads=_build_heads(raw.get("Heads", {})), **sections)
     _check_together(config)
     return config
 
@@ -226,12 +255,60 @@ def _build_section(cls: type, raw: Any, key: str) -> Any:
             raise UserError(f"{key}.{name} is not a setting; {nearest(name, fields)}")
         if dataclasses.is_dataclass(fields[name].type):
             values[name] = _build_section(fields[name].type, value, f"{key}.{name}")
+        elif name == "options":
+            values[name] = value
         else:
             values[name] = coerce(value, fields[name].type, f"{key}.{name}")
     return cls(**values)
 
 
-def _build_arch(raw: Any, dataset) -> dict[str, Any]:
+def _gather_options(raw: Any) -> Any:
+    """The section ``DataLoader`` with the options of its data set under ``options``, all filled in and checked."""
+    if not isinstance(raw, dict):
+        return raw
+    name = coerce(raw.get("dataset", "digits"), str, "DataLoader.dataset")
+    if name not in DATASETS.names():
+        expected = ", ".join(map(repr, DATASETS.names()))
+        hint = nearest(name, DATASETS.names())
+        hint = f"; {hint}" if "did you mean" in hint else ""
+        raise UserError(f"DataLoader.dataset is {show(name)}, expected one of {expected}{hint}")
+    known = {key: option for key, option in DATASETS.entry(name).options.items() if key != "root"}
+    given = {key: raw[key] for key in known if key in raw}
+    options = {key: option.default for key, option in known.items()}
+    options.update(DATASETS.check_options(name, given, prefix="DataLoader."))
+    rest = {key: value for key, value in raw.items() if key not in known}
+    others = [field.name for field in dataclasses.fields(DataLoader) if field.name != "options"]
+    for key in rest:
+        if key not in others:
+            raise UserError(f"DataLoader.{key} is not a setting; {nearest(key, [*others, *known])}")
+    return {**rest, "options": options}
+
+
+def _build_heads(raw: Any) -> dict[str, dict[str, Any]]:
+    """The heads with their tasks' options checked; ``column`` is the head's own name where it is not given."""
+    if not isinstance(raw, dict):
+        raise UserError(f"Heads is {show(raw)}, expected names of heads, each with a task")
+    heads = {}
+    for name, head in raw.items():
+        key = f"Heads.{name}"
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z]\w{0,39}", name):
+            raise UserError(f"Heads: {show(name)} is no name of a head; expected letters, digits and _, of up to 40")
+        if not isinstance(head, dict) or "task" not in head:
+            raise UserError(f"{key}.task is missing; set it to one of {', '.join(TASKS.names())}")
+        task = coerce(head["task"], str, f"{key}.task")
+        if task not in TASKS.names():
+            raise UserError(f"{key}.task is {show(task)}; {nearest(task, TASKS.names())}")
+        column = coerce(head.get("column", name), str, f"{key}.column")
+        known = TASKS.entry(task).options
+        given = {option: value for option, value in head.items() if option not in ("task", "column")}
+        options = {option: one.default for option, one in known.items()}
+        heads[name] = {"task": task, "column": column, **options, **TASKS.check_options(task, given, f"{key}.")}
+    if len(heads) > 1:
+        raise UserError(f"Heads has {len(heads)} heads ({', '.join(heads)}), expected one")
+    return heads
+
+
+def _build_arch(raw: Any) -> dict[str, Any]:
     if not isinstance(raw, dict) or "name" not in raw:
         raise UserError("Arch.name is missing; set it to one of the models that tools/summary.py --list prints")
     name = coerce(raw["name"], str, "Arch.name")
@@ -242,30 +319,20 @@ def _build_arch(raw: Any, dataset) -> dict[str, Any]:
         defaults = {key: value.default for key, value in registry.model_options(name).items()}
     except UserError as error:
         raise UserError(f"Arch.name: {error}") from None
-    defaults["num_classes"] = len(dataset.classes)
-    if "in_channels" in defaults:
-        defaults["in_channels"] = dataset.channels
-    arch = {"name": name, **defaults, **registry.check_options(name, given, prefix="Arch.")}
-    if arch.get("in_channels", 3) != dataset.channels:
-        takes = f"Arch.in_channels is {arch['in_channels']}" if "in_channels" in arch else f"{name} takes 3 channels"
-        raise UserError(f"{takes}, but the images of {dataset.name} have {dataset.channels}")
-    return arch
+    for key in ("num_classes", "in_channels"):
+        defaults.pop(key, None)
+    return {"name": name, **defaults, **registry.check_options(name, given, prefix="Arch.")}
 
 
 def _check_together(config: Config) -> None:
     lr, run, data = config.Optimizer.lr, config.Global, config.DataLoader
     if "/" in run.name or "\0" in run.name + run.output_dir or len(run.name) > 100:
         raise UserError(f"Global.name is {show(run.name)}, expected a name of at most 100 characters without slashes")
-    dataset = DATASETS[data.dataset]
-    if config.Arch["num_classes"] < len(dataset.classes):
-        raise UserError(
-            f"Arch.num_classes is {config.Arch['num_classes']}, but {data.dataset} has {len(dataset.classes)} classes"
-        )
-    registry.check_input_size(config.Arch["name"], config.input_size, "DataLoader.image_size")
-    if data.crop_padding > dataset.image_size:
-        raise UserError(f"DataLoader.crop_padding is {data.crop_padding}, expected at most {dataset.image_size}")
-    if data.val_fraction == 1:
-        raise UserError("DataLoader.val_fraction is 1, which leaves nothing to train on; expected below 1")
+    for key in ("val_fraction", "test_fraction"):
+        if getattr(data, key) == 1:
+            raise UserError(f"DataLoader.{key} is 1, which leaves nothing to train on; expected below 1")
+    if (data.mean is None) != (data.std is None):
+        raise UserError("DataLoader.mean and DataLoader.std belong together; give both or none")
     if lr.name == "Step" and not lr.decay_epochs:
         raise UserError("Optimizer.lr.name is Step, but Optimizer.lr.decay_epochs is empty; list the epochs")
     if lr.name != "Step" and lr.decay_epochs:
@@ -284,13 +351,16 @@ def _check_together(config: Config) -> None:
         raise UserError(f"Optimizer.use_nesterov belongs to Momentum, but Optimizer.name is {config.Optimizer.name}")
 
 
-def _added_settings(model: str) -> dict[str, dict[str, Any]]:
+def _added_settings(config: Config) -> dict[str, dict[str, Any]]:
     """By section, the settings that are marked ``ADDED`` and their defaults."""
     fields = {
         section: {f.name: (f.type, f.default) for f in dataclasses.fields(cls)} for section, cls in SECTIONS.items()
     }
-    options = registry.model_options(model).items()
-    fields["Arch"] = {name: (option.annotation, option.default) for name, option in options}
+    for section, options in (
+        ("Arch", registry.model_options(config.Arch["name"])),
+        ("DataLoader", DATASETS.entry(config.DataLoader.dataset).options),
+    ):
+        fields.setdefault(section, {}).update({name: (one.annotation, one.default) for name, one in options.items()})
     return {
         section: {
             name: default for name, (kind, default) in known.items() if ADDED in getattr(kind, "__metadata__", ())
@@ -302,10 +372,13 @@ def _added_settings(model: str) -> dict[str, dict[str, Any]]:
 def fill_in_defaults(saved: dict[str, Any]) -> dict[str, Any]:
     """A configuration as an earlier version wrote it, flat, with the default of each setting that it lacks."""
     defaults = flatten(_plain({section: dataclasses.asdict(cls()) for section, cls in SECTIONS.items()}))
-    name = flatten(saved).get("Arch.name")
-    if name in registry.list_models():
-        defaults.update({f"Arch.{key}": option.default for key, option in registry.model_options(name).items()})
-    return {**defaults, **flatten(saved)}
+    saved = flatten(saved)
+    for section, catalog, key in (("Arch", registry.MODELS, "name"), ("DataLoader", DATASETS, "dataset")):
+        name = saved.get(f"{section}.{key}")
+        if name in catalog.names():
+            options = catalog.entry(name).options
+            defaults.update({f"{section}.{one}": option.default for one, option in options.items()})
+    return {**defaults, **saved}
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

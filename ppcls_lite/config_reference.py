@@ -10,7 +10,10 @@ from tabulate import tabulate
 
 from ppcls_lite import config as configs
 from ppcls_lite.arch import list_models, model_options
+from ppcls_lite.catalog import Catalog
+from ppcls_lite.data import DATASETS
 from ppcls_lite.options import describe
+from ppcls_lite.tasks.catalog import TASKS
 
 PATH = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 
@@ -38,11 +41,34 @@ The other keys of the section are that model's options, which `docs/networks.md`
 """
 
 
+DATA_SETS = """\
+`DataLoader.dataset` is one of {data_sets} ([data sets](data.md)). Options of single data sets:
+
+{table}
+"""
+
+HEADS = """\
+## Heads
+
+What the network learns: a head by its name, with its `task` ({tasks}) and the `column` of the data set (by default the
+head's name), such as `Heads: {{value: {{task: regression, column: value}}}}` on the digits. Without this section the
+network classifies the data set's first column. One head so far.
+
+{table}
+"""
+
+
 def make_reference() -> str:
     """The text of docs/configuration.md."""
     parts = [INTRODUCTION]
     for name, section in configs.SECTIONS.items():
         parts.append(f"## {name}\n\n{section.__doc__}\n\n{_table(_settings(section, f'{name}.'), HEADERS)}\n")
+        if name == "DataLoader":
+            data_sets = ", ".join(f"`{one}`" for one in DATASETS.names())
+            parts.append(DATA_SETS.format(data_sets=data_sets, table=_options(DATASETS, "DataLoader.", ("root",))))
+    tasks = ", ".join(f"`{one}`" for one in TASKS.names())
+    hidden = ("num_classes", "label_smoothing")
+    parts.append(HEADS.format(tasks=tasks, table=_options(TASKS, "Heads.NAME.", hidden)))
     models = list_models()
     options: dict[tuple[str, str, str], list[str]] = {}
     for model in models:
@@ -56,8 +82,20 @@ def make_reference() -> str:
     return "\n".join([*parts, ARCH.format(models=", ".join(f"`{model}`" for model in models)), table, ""])
 
 
+def _options(catalog: Catalog, prefix: str, hidden: tuple[str, ...]) -> str:
+    rows = [
+        (f"`{prefix}{key}`", describe(option.annotation), _show(option.default), f"`{name}`")
+        for name in catalog.names()
+        for key, option in catalog.entry(name).options.items()
+        if key not in hidden
+    ]
+    return _table(rows, ["setting", "value", "default", "of"])
+
+
 def _settings(section: type, prefix: str) -> Iterator[tuple[str, str, str, str]]:
     for field in dataclasses.fields(section):
+        if field.name == "options":  # of the data set, in a table of their own
+            continue
         if dataclasses.is_dataclass(field.type):
             yield from _settings(field.type, f"{prefix}{field.name}.")
         else:

@@ -45,6 +45,7 @@ Depth = Annotated[int, Range(low=1, high=1000)]
 Side = Annotated[int, Range(low=1, high=4096)]
 Growth = Annotated[int, Range(low=1, high=512)]
 NonNegative = Annotated[int, Range(low=0)]
+Workers = Annotated[int, Range(low=0, high=256)]
 Threads = Annotated[int, Range(low=1, high=1024)]
 Seeds = Annotated[int, Range(low=1, high=1000)]  # how many
 Seed = Annotated[int, Range(low=0, high=2**31 - 1)]
@@ -58,14 +59,16 @@ VoVStem = Literal["code", "paper", "cifar"]
 Init = Literal["kaiming", "paddle"]
 Downsample = Literal["pool", "stride"]
 Exchange = Literal["both", "h2l", "l2h", "none"]
-Pretrained = Union[bool, str]  # noqa: UP007 - also evaluated from source, see arch.registry
+Text = Union[str, None]  # noqa: UP007 - evaluated from source, see catalog
+Pretrained = Union[bool, str]  # noqa: UP007 - also evaluated from source, see catalog
 
 
 def describe(annotation: Any) -> str:
     """What an annotation accepts, in words: ``a whole number at least 1``, ``one of 'pool', 'stride'``."""
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return f"{describe(args[0])} {args[1]}"
+        bounds = [part for part in args[1:] if isinstance(part, Range)]
+        return " ".join([describe(args[0]), *map(str, bounds)])
     if origin is Literal:
         return "one of " + ", ".join(repr(value) for value in args)
     if origin in (Union, types.UnionType):
@@ -86,8 +89,9 @@ def coerce(value: Any, annotation: Any, key: str) -> Any:
     if ok:
         return result
     hint = ""
-    if get_origin(annotation) is Literal and isinstance(value, str):
-        hint = f"; {nearest(value, [v for v in get_args(annotation) if isinstance(v, str)])}"
+    plain = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    if get_origin(plain) is Literal and isinstance(value, str):
+        hint = f"; {nearest(value, [v for v in get_args(plain) if isinstance(v, str)])}"
         hint = hint if "did you mean" in hint else ""
     raise UserError(f"{key} is {show(value)}, expected {describe(annotation)}{hint}")
 
@@ -96,7 +100,7 @@ def _convert(value: Any, annotation: Any) -> tuple[bool, Any]:
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         ok, result = _convert(value, args[0])
-        return ok and result in args[1], result
+        return ok and all(result in part for part in args[1:] if isinstance(part, Range)), result
     if origin is Literal:
         return any(value is v or (type(value) is type(v) and value == v) for v in args), value
     if origin in (Union, types.UnionType):

@@ -19,8 +19,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_lite import cli, processes
-from ppcls_lite import config as configs
+from ppcls_lite.config import Config
 from ppcls_lite.errors import TrainingError, UserError
+from ppcls_lite.tasks.setup import load_setup
 
 ROOT = Path(__file__).resolve().parents[1]
 TOLERANCE = 1e-4
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="to compare with one (2)")
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="to train (20)")
     args = parser.parse_args()
-    config = cli.load_config(args)
+    config = cli.load_setup(args).config
     if args.processes < 2 or args.steps < 1:
         raise UserError("--processes takes at least 2, and --steps at least 1")
     if config.DataLoader.batch_size % args.processes:
@@ -58,7 +59,7 @@ def main() -> None:
     sys.exit(0 if equal else 1)
 
 
-def _run(args: argparse.Namespace, config: configs.Config, number: int, frozen: bool) -> dict:
+def _run(args: argparse.Namespace, config: Config, number: int, frozen: bool) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         overrides = [
             *args.override,
@@ -83,7 +84,8 @@ def _run(args: argparse.Namespace, config: configs.Config, number: int, frozen: 
 
 def _run_child() -> None:
     job = json.loads(os.environ.pop(JOB))
-    config = configs.load(job["config"], job["overrides"])
+    setup = load_setup(job["config"], job["overrides"])
+    config = setup.config
     cli.import_paddle(several=True)
     import paddle
 
@@ -104,19 +106,18 @@ def _run_child() -> None:
             self.progress.epoch += 1
 
     open_device(config)
-    prepared = prepare(config, RunDir(config.Global.output_dir))
+    prepared = prepare(setup, RunDir(config.Global.output_dir))
     network, loaders = prepared.model.network, prepared.loaders
-    scores = evaluate(network, loaders.val if loaders.val is not None else loaders.test)
+    scores = evaluate(network, setup.task, loaders.val if loaders.val is not None else loaders.test)
     if job["frozen"]:
         for layer in network.sublayers():
             if isinstance(layer, paddle.nn.BatchNorm2D):
                 layer._use_global_stats = True
     start = EpochStart(loaders.train, config.Global.seed, prepared.progress)
-    meter = Recorder(loaders.train, prepared.progress)
+    meter = Recorder(loaders.train, setup.task, prepared.progress)
     prepared.model.fit(loaders.train, epochs=job["steps"], num_iters=job["steps"], verbose=0, callbacks=[start, meter])
     if processes.rank() == 0:
-        figures = {"loss": scores.loss, "top1": scores.top1, "top5": scores.top5}
-        found = {"losses": losses, "images": scores.images, "scores": figures}
+        found = {"losses": losses, "images": scores.images, "scores": scores.values}
         Path(job["folder"], "found.json").write_text(json.dumps(found))
 
 

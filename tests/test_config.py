@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from ppcls_lite import config as configs
 from ppcls_lite import config_files
 from ppcls_lite.errors import UserError
+from ppcls_lite.tasks.setup import load_setup
 
 ROOT = Path(__file__).resolve().parents[1]
-ALL_CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.yaml") if p.name[0] != "_" and p.parent.name != "ablations")
+NOT_RUNS = ("ablations", "photos.yaml")  # the latter needs a folder of pictures
+ALL_CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.yaml") if p.name[0] != "_" and not {*NOT_RUNS} & {*p.parts})
 
 
 def write(path, text):
@@ -22,8 +24,8 @@ def write(path, text):
 
 @pytest.mark.parametrize("path", ALL_CONFIGS, ids=lambda p: str(p.relative_to(ROOT / "configs")))
 def test_every_config_loads_and_its_resolved_form_makes_the_same_run(path, tmp_path):
-    config = configs.load(path)
-    again = configs.load(write(tmp_path / "config.yaml", config.to_yaml()))
+    config = load_setup(path).config
+    again = load_setup(write(tmp_path / "config.yaml", config.to_yaml())).config
     assert again == config and again.sha256() == config.sha256()
 
 
@@ -48,7 +50,7 @@ def test_overrides_win_and_are_typed_by_the_schema(tmp_path):
 
 
 def test_defaults_follow_from_file_name_and_data_set(tmp_path):
-    config = configs.load(write(tmp_path / "mine.yaml", "Arch: {name: resnet50}\n"))
+    config = load_setup(write(tmp_path / "mine.yaml", "Arch: {name: resnet50}\n")).config
     assert config.Global.name == "mine" and config.Global.output_dir == "output/mine"
     assert config.Arch["num_classes"] == 10
 
@@ -90,7 +92,7 @@ def test_fingerprint_ignores_places_and_device_and_nothing_else(tmp_path):
         (
             "Arch: {name: resnet20}",
             ["DataLoader.dataset=cifar"],
-            "expected one of 'cifar10', 'digits', 'fashion_mnist'; did you mean",
+            "expected one of 'cifar10', 'digits', 'fashion_mnist', .*; did you mean",
         ),
         ("Arch: {name: resnet20}", ["DataLoader.image_size=16"], "image_size is 16, expected 32 to 4096"),
         ("Arch: {name: resnet20}", ["Global.epochs"], "expected SECTION.KEY=VALUE"),
@@ -106,7 +108,7 @@ def test_fingerprint_ignores_places_and_device_and_nothing_else(tmp_path):
 def test_mistakes_are_answered_in_one_sentence_naming_the_file(tmp_path, text, overrides, message):
     path = write(tmp_path / "c.yaml", text)
     with pytest.raises(UserError, match=message) as error:
-        configs.load(path, overrides)
+        load_setup(path, overrides)
     assert "\n" not in str(error.value)
     assert str(tmp_path) in str(error.value) or overrides
 

@@ -15,7 +15,7 @@ def test_every_setting_and_every_option_of_a_network_is_in_it_with_a_meaning():
     text = make_reference()
     for name, section in configs.SECTIONS.items():
         for field in dataclasses.fields(section):
-            if not dataclasses.is_dataclass(field.type):
+            if not dataclasses.is_dataclass(field.type) and field.name != "options":
                 (row,) = (line for line in text.splitlines() if line.startswith(f"| `{name}.{field.name}`"))
                 assert row.split("|")[-2].strip()
     for model in list_models():

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ppcls_lite import config as configs
-from ppcls_lite.data import DATASETS
-from ppcls_lite.engine.parts import build_network
+from ppcls_lite.engine.build import build_network
 from ppcls_lite.measure.complexity import count_macs, count_params
+from ppcls_lite.tasks.setup import load_setup
 from tests.test_config import ALL_CONFIGS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,9 +17,8 @@ NAMES = sorted(str(path.relative_to(ROOT / "configs")) for path in ALL_CONFIGS)
 
 def measure(name):
     """What the golden file says of a configuration, measured."""
-    config = configs.load(ROOT / "configs" / name)
-    network, size = build_network(config), config.input_size
-    channels = DATASETS[config.DataLoader.dataset].channels
+    setup = load_setup(ROOT / "configs" / name)
+    network, size, channels = build_network(setup), setup.input_size, setup.channels
     return {"params": count_params(network), "macs": count_macs(network, size, channels), "size": size}
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from ppcls_lite import config as configs
 from ppcls_lite.data import load_dataset
-from ppcls_lite.data.image_file import read_image
+from ppcls_lite.data.image_file import load_image
 from ppcls_lite.deploy.exported import read_metadata
 from ppcls_lite.errors import UserError
 from ppcls_lite.weights import read_weights
@@ -215,7 +215,7 @@ READERS = {
     ".pdparams": read_weights,
     ".safetensors": read_weights,
     ".gz": lambda path: load_dataset("cifar10", path),
-    ".png": read_image,
+    ".png": load_image,
     ".yaml": configs.load,
 }
 

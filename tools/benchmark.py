@@ -16,7 +16,7 @@ beside the plain ones that they replace. --alphas measures octave networks at ea
 train-step: seconds of a training step (forward, backward, SGD with momentum) and its ratio to the first network's.
 Octave networks are also timed with other ways to add the upsampled low branch: nn.Upsample, and reshape with broadcast
 (--exchanges).
-loader: images/s of crop, flip and normalisation to float32 at 32 px, one process.
+loader: images/s of crop and flip at 32 px, one process.
 scaling: seconds of a training step, what the exchange of its gradients adds, measured where several processes are
 started, and the efficiency that follows for more of them (docs/scaling.md).
 """

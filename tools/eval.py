@@ -15,29 +15,31 @@ from ppcls_lite import cli, processes
 
 def main() -> None:
     parser = cli.config_parser(__doc__)
+    parser.add_argument("--data", metavar="PATH", help="other labelled images: a folder of CLASS/*, or a list file")
+    parser.add_argument("--predictions", metavar="CSV", help="write every image's label, prediction and probability")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON only")
     args = parser.parse_args()
     if args.json:
         cli.log_to_stderr()
-    config = cli.load_config(args)
+    setup = cli.load_setup(args)
+    predictions = args.predictions and cli.new_file(args.predictions, "--predictions")
     cli.import_paddle(several=True)
     from ppcls_lite.engine.score import score
     from ppcls_lite.engine.trained import choose_weights
 
-    results = score(config, choose_weights(config, args.config, args.override))
+    weights = choose_weights(setup.config, args.config, args.override)
+    results = score(setup, weights, args.data, predictions)
     if processes.rank() != 0:
         return
     if args.json:
-        print(json.dumps(results, indent=2))
+        print(json.dumps({"weights": str(weights), **results}, indent=2))
         return
-    print(f"weights  {results['weights']}")
-    for part in ("val", "test"):
-        if part in results:
-            s = results[part]
-            print(
-                f"{part:<8} top-1 {s['top1']:.4f}  top-5 {s['top5']:.4f}  loss {s['loss']:.4f}  "
-                f"({s['images']} images, {s['seconds']:.0f} s)"
-            )
+    print(f"weights  {weights}")
+    for part, found in results.items():
+        scores = "  ".join(metric.show(found[metric.name]) for metric in setup.task.metrics)
+        print(f"{part:<8} {scores}  loss {found['loss']:.4f}  ({found['images']} images, {found['seconds']:.0f} s)")
+    if predictions:
+        print(f"wrote    {predictions}")
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from ppcls_lite.options import Positive, coerce
 
 def main() -> None:
     args = parse()
-    config = cli.load_config(args)
-    size = config.input_size
+    setup = cli.load_setup(args)
+    config, size = setup.config, setup.input_size
     if args.image_size is not None:
         size = coerce(args.image_size, Positive, "--image-size")
         check_input_size(config.Arch["name"], size, "--image-size")
@@ -33,22 +33,22 @@ def main() -> None:
     import paddle
 
     from ppcls_lite.deploy.export import check_format, export, settle
-    from ppcls_lite.engine.parts import build_network
+    from ppcls_lite.engine.build import build_network
     from ppcls_lite.engine.trained import choose_weights, describe_network, load_trained
 
     paddle.set_device("cpu")
     check_format(args.format)
     if args.random_weights:
-        weights, network = "random", build_network(config, resizes=False)
-        metadata = describe_network(config, size, weights)
+        weights, network = "random", build_network(setup, prepares=False)
+        metadata = describe_network(setup, weights, size)
         settle(network, size, metadata.channels)
     else:
         try:
             weights = choose_weights(config, args.config, args.override)
         except UserError as error:
             raise UserError(f"{error}; where only speed is wanted, with --random-weights") from None
-        network = load_trained(config, weights, resizes=False)
-        metadata = describe_network(config, size, str(weights))
+        network = load_trained(setup, weights, prepares=False)
+        metadata = describe_network(setup, str(weights), size)
     print(f"network     {config.Arch['name']}, {metadata.channels} x {size} x {size}, batch {batch or 'of any size'}")
     print(f"weights     {weights}")
     done = export(network, metadata, args.format, output, batch)

@@ -8,9 +8,10 @@ python tools/predict.py weights.pdparams -c configs/octresnet50.yaml cat.jpg
 
 MODEL is an .onnx file or the prefix of a Paddle model, as tools/export.py writes them; or a run folder, a checkpoint
 folder or a weights file. An image is resized by its shorter side, and the middle of it is taken.
-What is no image is named and skipped.
+What is no image is named and skipped. --csv and --contact-sheet write a table and a picture of all predictions.
 """
 
+import csv
 import json
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_lite import cli
 from ppcls_lite.errors import UserError
+from ppcls_lite.files import replacing
 from ppcls_lite.options import Positive, Threads, coerce
 from ppcls_lite.resources import count_cores
 
@@ -29,6 +31,8 @@ def main() -> None:
     args = parse()
     for name, kind in (("batch_size", Positive), ("top", Positive), ("threads", Threads)):
         coerce(getattr(args, name), kind, f"--{name.replace('_', '-')}")
+    table = args.csv and cli.new_file(args.csv, "--csv")
+    sheet = args.contact_sheet and cli.new_file(args.contact_sheet, "--contact-sheet")
     cli.log_to_stderr()
     cli.import_paddle(threads=args.threads, quiet=True)
     from tqdm import tqdm
@@ -40,19 +44,26 @@ def main() -> None:
     predictor = open_predictor(args.model, args.config, args.backend, args.device, args.threads)
     found, skipped = [], []
     with tqdm(total=len(files), unit="image", disable=len(files) <= args.batch_size or None) as progress:
-        for one in predictor.predict_files(files, args.batch_size, args.top):
+        for one in predictor.predict_files(files, args.batch_size):
             progress.update()
             if isinstance(one, Prediction):
                 found.append(one)
                 if not args.json:
-                    progress.write(describe(one), file=sys.stdout)
+                    progress.write(describe(one, args.top), file=sys.stdout)
             else:
                 skipped.append(one)
                 progress.write(f"skipped {one[1]}", file=sys.stderr)
     if not found:
         raise UserError("none of the files is an image that can be read; name JPEG or PNG files")
+    if table:
+        write_table(table, [{"image": str(one.image), **predictor.task.row(one.values)} for one in found])
+    if sheet:
+        from ppcls_lite.deploy.contact_sheet import draw_contact_sheet
+
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        draw_contact_sheet([(one.image, caption(predictor.task.row(one.values))) for one in found], sheet)
     if args.json:
-        print(json.dumps(as_tree(predictor.metadata, found, skipped), indent=2))
+        print(json.dumps(as_tree(predictor.metadata, found, skipped, args.top), indent=2))
 
 
 def parse():
@@ -68,19 +79,36 @@ def parse():
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images at a time (default 16)")
     parser.add_argument("--top", type=int, default=5, metavar="K", help="classes of an image (default 5)")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument("--csv", metavar="FILE", help="write a table: image, prediction, probability")
+    parser.add_argument("--contact-sheet", metavar="PNG", help="write a picture of the images with their predictions")
     return parser.parse_args()
 
 
-def describe(one) -> str:
-    return f"{one.image}  " + "  ".join(f"{name} {share:.1%}" for _, name, share in one.top)
+def describe(one, most: int) -> str:
+    if "top" in one.values:
+        shown = [f"{best['name']} {best['probability']:.1%}" for best in one.values["top"][:most]]
+    else:
+        shown = [f"{name} {value:.4g}" for name, value in one.values.items()]
+    return "  ".join([str(one.image), *shown])
 
 
-def as_tree(metadata, found, skipped) -> dict:
+def caption(row: dict) -> str:
+    prediction = row["prediction"]
+    shown = prediction if isinstance(prediction, str) else f"{prediction:.4g}"
+    return f"{shown} {row['probability']:.1%}" if "probability" in row else shown
+
+
+def write_table(file: Path, rows: list[dict]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as temporary, open(temporary, "w", newline="", errors="surrogateescape") as opened:
+        writer = csv.DictWriter(opened, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def as_tree(metadata, found, skipped, most: int) -> dict:
     images = [
-        {
-            "image": str(one.image),
-            "top": [{"class": index, "name": name, "probability": share} for index, name, share in one.top],
-        }
+        {"image": str(one.image)} | {key: v[:most] if key == "top" else v for key, v in one.values.items()}
         for one in found
     ]
     return {

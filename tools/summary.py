@@ -33,17 +33,17 @@ def main() -> None:
         return
     if not args.config:
         raise UserError("give a configuration with -c CONFIG, or --list for the models")
-    config = cli.load_config(args)
+    setup = cli.load_setup(args)
+    config = setup.config
     if args.graph:
-        write_graph(config, Path(args.graph))
+        write_graph(setup, Path(args.graph))
         return
     cli.import_paddle()
-    from ppcls_lite.data import DATASETS
-    from ppcls_lite.engine.parts import build_network
+    from ppcls_lite.engine.build import build_network
     from ppcls_lite.measure.complexity import profile_layers
 
-    size = config.input_size
-    layers = profile_layers(build_network(config), size, DATASETS[config.DataLoader.dataset].channels)
+    size = setup.input_size
+    layers = profile_layers(build_network(setup), size, setup.channels)
     total = {"params": sum(layer.params for layer in layers), "macs": sum(layer.macs for layer in layers)}
     if args.json:
         facts = {"arch": config.Arch, "image_size": size, **total, "layers": [asdict(layer) for layer in layers]}
@@ -57,13 +57,13 @@ def main() -> None:
     print(f"{config.Arch['name']} at {size} px: {total['params']:,} parameters, {total['macs']:,} multiply-adds")
 
 
-def write_graph(config, folder: Path) -> None:
+def write_graph(setup, folder: Path) -> None:
     # VisualDL reads the program format of Paddle 2, which Paddle 3 writes only in a process that began with this.
     os.environ.update(FLAGS_enable_pir_api="0")
     cli.import_paddle()
     from ppcls_lite.engine import graph
 
-    print(f"wrote {graph.write_graph(config, folder)}")
+    print(f"wrote {graph.write_graph(setup, folder)}")
 
 
 if __name__ == "__main__":

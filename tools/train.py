@@ -12,15 +12,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_lite import cli
 from ppcls_lite.engine import run_dir
+from ppcls_lite.errors import UserError
+from ppcls_lite.text import count
 
 
 def main() -> None:
     parser = cli.config_parser(__doc__)
     parser.add_argument("--dry-run", action="store_true", help="build everything, run one batch, print the plan")
+    parser.add_argument("--check-data", action="store_true", help="with --dry-run: read all image files first")
     parser.add_argument("--force", action="store_true", help="train even where the memory seems far from enough")
     args = parser.parse_args()
-    config = run_dir.stay(cli.load_config(args), args.config, args.override)
+    if args.check_data and not args.dry_run:
+        raise UserError("--check-data belongs to --dry-run; add it")
+    config = run_dir.stay(cli.load_setup(args).config, args.config, args.override)
     cli.import_paddle(several=True)
+    if args.check_data:
+        check_data(config)
     if args.dry_run:
         from ppcls_lite.engine.plan import make_plan
 
@@ -29,6 +36,19 @@ def main() -> None:
         from ppcls_lite.engine.train import train
 
         train(config, args.force)
+
+
+def check_data(config) -> None:
+    """Read all files of the data set and report on them."""
+    from ppcls_lite.data.check import check_files
+    from ppcls_lite.tasks.setup import complete
+
+    setup = complete(config)
+    report = check_files(setup.source.load(setup.reading), config.DataLoader.num_workers, sys.stderr.isatty())
+    print(report.describe())
+    if report.unreadable and config.DataLoader.on_bad_image == "error":
+        number = count(len(report.unreadable), "file")
+        raise UserError(f"{number} cannot be read; replace or remove them, or set DataLoader.on_bad_image=skip")
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ from typing import Annotated
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_lite import cli
-from ppcls_lite import config as configs
-from ppcls_lite.data import DATASETS
+from ppcls_lite.data import DATASETS, load_dataset
 from ppcls_lite.errors import UserError
 from ppcls_lite.options import NonNegative, Range, coerce
+from ppcls_lite.tasks.setup import load_setup
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     split.add_argument("-c", "--config", metavar="CONFIG", help="of a trained octave network")
     split.add_argument("--image", metavar="FILE", help="an image file")
     split.add_argument("--index", type=int, help="a test image of the config's data set, else of --dataset")
-    split.add_argument("--dataset", choices=sorted(DATASETS), help="without -c")
+    split.add_argument("--dataset", choices=DATASETS.names(), help="without -c")
     split.add_argument("--octaves", type=int, default=1, help="halvings of the frequencies (default 1)")
     filters = commands.add_parser("filters", help="the first layer's filters")
     filters.add_argument("-c", "--config", required=True, metavar="CONFIG", help="of a trained network")
@@ -46,9 +46,9 @@ def main() -> None:
 
 
 def connectivity(args) -> None:
-    loaded = [configs.load(path, args.override) for path in args.config]
+    loaded = [load_setup(path, args.override) for path in args.config]
     file = new_picture(args, "connectivity")
-    visualize = prepare(loaded[0].Global.device)
+    visualize = prepare(loaded[0].config.Global.device)
     trained = [visualize.Trained(*pair, args.override) for pair in zip(loaded, args.config, strict=True)]
     picture, rows = visualize.connectivity_picture(trained)
     print("mean strength of sources other than the nearest, the column's largest being 1")
@@ -57,7 +57,8 @@ def connectivity(args) -> None:
 
 def frequency(args) -> None:
     coerce(args.octaves, Annotated[int, Range(low=1, high=12)], "--octaves")
-    config = configs.load(args.config, args.override) if args.config else None
+    setup = load_setup(args.config, args.override) if args.config else None
+    config = setup and setup.config
     if (args.image is None) == (args.index is None):
         raise UserError("give one of --image FILE and --index NUMBER")
     if args.index is not None:
@@ -74,21 +75,22 @@ def frequency(args) -> None:
     # What differs comes first: VisualDL cuts names off at their end.
     split_file, stages_file = new_picture(args, f"frequency_{name}"), config and new_picture(args, f"stages_{name}")
     visualize = prepare(config.Global.device if config else "cpu")
-    from ppcls_lite.measure.frequency import draw_split
+    from ppcls_lite.pictures.frequency import draw_split
 
-    image = visualize.load_image(args.image, args.index, dataset, config and config.DataLoader.root)
-    pictures, rows = {split_file: draw_split(image, args.octaves)}, []
+    load = (lambda: setup.source.load(setup.reading)) if setup else (lambda: load_dataset(dataset))
+    image = visualize.choose_image(args.image, args.index, load)
+    pictures, rows = {split_file: draw_split(image.astype("float32") / 255, args.octaves)}, []
     if config:
-        trained = visualize.Trained(config, args.config, args.override)
+        trained = visualize.Trained(setup, args.config, args.override)
         pictures[stages_file], rows = visualize.stages_picture(trained, args.image, image)
     show(pictures, rows)
 
 
 def first_filters(args) -> None:
-    config = configs.load(args.config, args.override)
-    file = new_picture(args, f"filters_{config.Global.name}")
-    visualize = prepare(config.Global.device)
-    show({file: visualize.filters_picture(visualize.Trained(config, args.config, args.override))}, [])
+    setup = load_setup(args.config, args.override)
+    file = new_picture(args, f"filters_{setup.config.Global.name}")
+    visualize = prepare(setup.config.Global.device)
+    show({file: visualize.filters_picture(visualize.Trained(setup, args.config, args.override))}, [])
 
 
 def new_picture(args, name) -> Path:

@@ -12,10 +12,9 @@ from ppcls_lite.ablation.machine import choose_threads, plan_slots
 from ppcls_lite.ablation.protocol import Protocol
 from ppcls_lite.ablation.record import make_record
 from ppcls_lite.ablation.runs import Run, plan_runs
-from ppcls_lite.config import Config
-from ppcls_lite.data import fetch_dataset
 from ppcls_lite.engine.lock import FolderLock
 from ppcls_lite.errors import UserError
+from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.text import count
 
 logger = logging.getLogger(__name__)
@@ -49,10 +48,10 @@ def run_ablation(
     runs = [run for run in everything if run.arm.name in chosen and run.seed < seeds]
     if all(run.error for run in runs):
         raise UserError(runs[0].error)
-    to_do = [run.config for run in runs if run.config and run.result() is None]
-    for dataset, root in {(config.DataLoader.dataset, config.DataLoader.root) for config in to_do}:
+    to_do = [run.setup for run in runs if run.setup and run.result() is None]
+    for setup in {(one.config.DataLoader.dataset, one.config.DataLoader.root): one for one in to_do}.values():
         cli.import_paddle(computes=False)
-        fetch_dataset(dataset, root)  # now, since runs side by side would all download it
+        setup.source.fetch()  # now, since runs side by side would all download it
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -76,15 +75,15 @@ def run_ablation(
     return failed
 
 
-def _describe(runs: Sequence[Run], to_do: Sequence[Config]) -> str:
+def _describe(runs: Sequence[Run], to_do: Sequence[Setup]) -> str:
     arms = len({run.arm.name for run in runs})
     size = f"{count(arms, 'arm')} x {count(len(runs) // arms, 'seed')}"
     finished = len(runs) - len(to_do) - sum(bool(run.error) for run in runs)
     return f"{size}, {finished} of {len(runs)} runs are finished already" if finished else size
 
 
-def _run_all(runs: Sequence[Run], to_do: Sequence[Config], output: Path, jobs: int | None, threads: int) -> list[Run]:
-    if any(config.Global.use_visualdl for config in to_do):
+def _run_all(runs: Sequence[Run], to_do: Sequence[Setup], output: Path, jobs: int | None, threads: int) -> list[Run]:
+    if any(setup.config.Global.use_visualdl for setup in to_do):
         logger.info("%s", _dashboard(output))
     slots = plan_slots(jobs, to_do, threads) if to_do else []
     failed = execute(runs, slots)

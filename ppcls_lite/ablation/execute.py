@@ -230,7 +230,8 @@ class _Progress:
         self.pace[job.run.arm.name] = result["wall_s"] / result["epochs"]
         took = describe_seconds(time.monotonic() - job.start)
         left = f"; {self.left}" if self.left else ""
-        self._say("%s: top-1 %.4f after %d epochs (%s)%s", head, result["test_top1"], result["epochs"], took, left)
+        score = f"{'top-1' if result['metric'] == 'top1' else result['metric']} {result['score']:.4f}"
+        self._say("%s: %s after %d epochs (%s)%s", head, score, result["epochs"], took, left)
 
     def _say(self, message: str, *values: object) -> None:
         logger.info(message, *values)

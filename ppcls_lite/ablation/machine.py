@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ppcls_lite import cli
-from ppcls_lite.config import Config
-from ppcls_lite.data import cifar10
+from ppcls_lite.data.sources import cifar10
 from ppcls_lite.resources import count_cores, free_memory
+from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.text import count
 
 logger = logging.getLogger(__name__)
@@ -56,31 +56,32 @@ def choose_threads(jobs: int | None, runs: int) -> int:
     return int(given) if given.isdigit() and int(given) else max(1, count_cores() // min(jobs or runs, runs))
 
 
-def plan_slots(jobs: int | None, configs: Sequence[Config], threads: int) -> list[Slot]:
+def plan_slots(jobs: int | None, setups: Sequence[Setup], threads: int) -> list[Slot]:
     """Places for the runs that work side by side, announced.
 
     Args:
         jobs: how many; None for one a GPU, or on a CPU as many as cores and memory allow.
-        configs: of the runs.
+        setups: of the runs.
         threads: of each run on a CPU.
     """
-    if all(config.Global.device == "cpu" for config in configs) or _device().why_no_gpu():
-        fits = max(1, free_memory() // max(map(_estimate_memory, configs)))
-        slots = jobs or min(max(1, count_cores() // threads), fits, len(configs))
+    if all(setup.config.Global.device == "cpu" for setup in setups) or _device().why_no_gpu():
+        fits = max(1, free_memory() // max(map(_estimate_memory, setups)))
+        slots = jobs or min(max(1, count_cores() // threads), fits, len(setups))
         cores, each = count(count_cores(), "core"), count(threads, "thread")
         logger.info("%s side by side on %s, %s each", count(slots, "run"), cores, each)
         return [Slot({"OMP_NUM_THREADS": str(threads)})] * slots
     gpus = _device().gpu_ids()
-    slots = jobs or min(len(gpus), len(configs))
+    slots = jobs or min(len(gpus), len(setups))
     logger.info("%s side by side on GPU %s", count(slots, "run"), ", ".join(gpus[:slots]))
     shared = {"OMP_NUM_THREADS": str(max(1, count_cores() // slots))}
     # A run must not fall back to the CPU, where it might take a hundred times as long.
     return [Slot({**shared, "CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]}, ("Global.device=gpu",)) for i in range(slots)]
 
 
-def _estimate_memory(config: Config) -> int:
+def _estimate_memory(setup: Setup) -> int:
+    config = setup.config
     per_pixel = PIXEL_BYTES_KEPT if config.Arch.get("stem", "cifar") == "cifar" else PIXEL_BYTES
-    return PROCESS_BYTES + config.DataLoader.batch_size * config.input_size**2 * per_pixel
+    return PROCESS_BYTES + config.DataLoader.batch_size * setup.input_size**2 * per_pixel
 
 
 def _device():

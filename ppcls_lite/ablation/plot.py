@@ -2,21 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from ppcls_lite.ablation.rows import Headline, Row
 from ppcls_lite.text import count
-
-if TYPE_CHECKING:
-    from ppcls_lite.ablation.report import Row
 
 MARKERS = "osD^vP*X"  # the plain network's first
 
 
-def draw_plot(rows: Sequence["Row"], path: Path) -> None:
-    """Top-1 accuracy against multiply-adds and against wall time, with standard deviations over seeds, as PNG.
+def draw_plot(rows: Sequence[Row], headline: Headline, path: Path) -> None:
+    """The headline against multiply-adds and against wall time, with standard deviations over seeds, as PNG.
 
     A colour is a group; its plain network is the hollow circle, from which a line leads to each other arm.
     """
@@ -29,14 +26,14 @@ def draw_plot(rows: Sequence["Row"], path: Path) -> None:
         color = f"C{groups.index(row.group) % 10}"
         place = [other.arm for other in rows if other.group == row.group].index(row.arm)
         marker = MARKERS[place % len(MARKERS)] if row.group else "x"
-        top1 = row.summary("test_top1")
+        score = row.summary("score")
         points = [(row.constant("macs") / 1e6, None), _minutes(row)]
         for axis, (x, x_error) in zip(axes, points, strict=True):
             drawn = axis.errorbar(
                 x,
-                100 * top1.mean,
+                headline.scale * score.mean,
                 xerr=x_error,
-                yerr=None if top1.sd is None else 100 * top1.sd,
+                yerr=None if score.sd is None else headline.scale * score.sd,
                 fmt=marker,
                 color=color,
                 markerfacecolor="none" if row.plain is None else color,
@@ -46,10 +43,10 @@ def draw_plot(rows: Sequence["Row"], path: Path) -> None:
             )
             if row.plain is not None and row.plain.runs:
                 x0 = _minutes(row.plain)[0] if axis is axes[1] else row.plain.constant("macs") / 1e6
-                y0 = 100 * row.plain.summary("test_top1").mean
-                axis.plot([x0, x], [y0, 100 * top1.mean], color=color, linewidth=1, alpha=0.5)
+                y0 = headline.scale * row.plain.summary("score").mean
+                axis.plot([x0, x], [y0, headline.scale * score.mean], color=color, linewidth=1, alpha=0.5)
         handles.append(drawn)
-    axes[0].set(xlabel="million multiply-adds an image", ylabel="test top-1, %")
+    axes[0].set(xlabel="million multiply-adds an image", ylabel=f"test {headline.title}")
     axes[1].set(xlabel="training and scoring, minutes")
     for axis, values in zip(
         axes, ([row.constant("macs") for row in rows], [_minutes(r)[0] for r in rows]), strict=True
@@ -67,6 +64,6 @@ def draw_plot(rows: Sequence["Row"], path: Path) -> None:
     figure.savefig(path, format="png", dpi=110)
 
 
-def _minutes(row: "Row") -> tuple[float, float | None]:
+def _minutes(row: Row) -> tuple[float, float | None]:
     wall = row.summary("wall_s")
     return wall.mean / 60, None if wall.sd is None else wall.sd / 60

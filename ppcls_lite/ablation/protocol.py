@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite import config as configs
 from ppcls_lite import config_files
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.options import Seeds, coerce
+from ppcls_lite.tasks.setup import Setup, load_setup
 from ppcls_lite.text import show
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "ablations"
@@ -26,14 +26,14 @@ class Arm:
     config: Path
     settings: tuple[str, ...] = ()
 
-    def load(self, settings: Sequence[str] = ()) -> configs.Config:
-        """Its configuration, ``settings`` over its own.
+    def load(self, settings: Sequence[str] = ()) -> Setup:
+        """Its setup, ``settings`` over its own.
 
         Raises:
-            UserError: as ``config.load``; without ``settings`` it names the arm.
+            UserError: as ``load_setup``; without ``settings`` it names the arm.
         """
         try:
-            return configs.load(self.config, [*self.settings, *settings])
+            return load_setup(self.config, [*self.settings, *settings])
         except UserError as error:
             raise UserError(str(error) if settings else f"arm {self.name}: {error}") from None
 

@@ -10,24 +10,29 @@ from typing import Any
 
 from ppcls_lite.ablation.protocol import Arm
 from ppcls_lite.config import Config
-from ppcls_lite.engine.resume import check_same_settings
+from ppcls_lite.engine.resume import changed_settings, check_same_settings
 from ppcls_lite.engine.run_dir import RunDir
 from ppcls_lite.errors import UserError
+from ppcls_lite.tasks.setup import Setup
 
 RESUME = "Global.resume=auto"
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One training: ``settings`` replace those of the arm; ``config`` is None where the arm's own is broken."""
+    """One training: ``settings`` replace those of the arm; ``setup`` is None where the arm's own is broken."""
 
     arm: Arm
     seed: int
     folder: Path
     log: Path
     settings: tuple[str, ...]
-    config: Config | None
+    setup: Setup | None
     error: str = ""
+
+    @property
+    def config(self) -> Config | None:
+        return self.setup and self.setup.config
 
     @property
     def name(self) -> str:
@@ -37,7 +42,7 @@ class Run:
     def result(self) -> dict[str, Any] | None:
         """What result.json holds where the run is finished and was made by this configuration, else None."""
         result = RunDir(self.folder).result()
-        same = result is not None and self.config is not None and result["config_sha256"] == self.config.sha256()
+        same = self.config is not None and changed_settings(self.config, RunDir(self.folder)) == []
         return result if same else None
 
     def epochs_done(self) -> int:
@@ -60,29 +65,30 @@ def plan_runs(arms: Sequence[Arm], seeds: int, settings: Sequence[str], output: 
     Raises:
         UserError: ``settings`` do not fit an arm, or a run was made with other settings before.
     """
-    configs, problems = {}, {}
+    setups, problems = {}, {}
     for arm in arms:
         try:
             arm.load()
         except UserError as error:  # a broken arm does not keep the others from running
             problems[arm.name] = str(error)
         else:
-            configs[arm.name] = arm.load(settings)
+            setups[arm.name] = arm.load(settings)
     return [
-        _plan_run(arm, seed, settings, output, configs.get(arm.name), problems.get(arm.name, ""))
+        _plan_run(arm, seed, settings, output, setups.get(arm.name), problems.get(arm.name, ""))
         for seed in range(seeds)
         for arm in arms
     ]
 
 
-def _plan_run(arm: Arm, seed: int, settings: Sequence[str], output: Path, config: Config | None, problem: str) -> Run:
+def _plan_run(arm: Arm, seed: int, settings: Sequence[str], output: Path, setup: Setup | None, problem: str) -> Run:
     folder = run_folder(output, arm.name, seed)
     own = {"name": arm.name, "seed": seed, "output_dir": str(folder), "resume": "auto"}
-    if config is not None:
-        config = dataclasses.replace(config, Global=dataclasses.replace(config.Global, **own))
+    if setup is not None:
+        config = dataclasses.replace(setup.config, Global=dataclasses.replace(setup.config.Global, **own))
+        setup = dataclasses.replace(setup, config=config)
         run_dir = RunDir(folder)
         if run_dir.is_used():
             check_same_settings(config, run_dir, "another --output")
     # JSON is YAML in which no character has a meaning of its own.
     arguments = (*arm.settings, *settings, *(f"Global.{key}={json.dumps(value)}" for key, value in own.items()))
-    return Run(arm, seed, folder, output / "logs" / f"{arm.name}_seed_{seed}.log", arguments, config, problem)
+    return Run(arm, seed, folder, output / "logs" / f"{arm.name}_seed_{seed}.log", arguments, setup, problem)

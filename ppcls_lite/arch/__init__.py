@@ -5,7 +5,7 @@ Layers, network classes and factories are importable from here by name; the firs
 
 import importlib
 
-from ppcls_lite.arch.registry import build_model, list_models, model_options
+from ppcls_lite.arch.registry import MODELS, build_model, list_models, model_options
 
 _LAYERS = {
     "octave": ["OctaveConv", "ConvBN", "ConvBNAct", "split_channels"],
@@ -18,9 +18,8 @@ __all__ = ["build_model", "list_models", "model_options", *_MODULE_OF, *list_mod
 
 
 def __getattr__(name: str):
-    from ppcls_lite.arch.registry import find_module
-
-    module = _MODULE_OF.get(name) or find_module(name)
-    if module is None:
-        raise AttributeError(f"module 'ppcls_lite.arch' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"ppcls_lite.arch.{module}"), name)
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(f"ppcls_lite.arch.{_MODULE_OF[name]}"), name)
+    if name in list_models():
+        return MODELS.factory(name)
+    raise AttributeError(f"module 'ppcls_lite.arch' has no attribute '{name}'")

@@ -7,12 +7,12 @@ Code consulted: d2l-ai/d2l-zh (chapter on AlexNet: one channel, widths, dropout,
 from paddle import Tensor, nn
 from paddle.vision.models import LeNet as VisionLeNet
 
-from ppcls_lite.arch.common import float32_logits
+from ppcls_lite.arch.heads import Backbone
 from ppcls_lite.arch.registry import register_model
 from ppcls_lite.options import Channels, Classes
 
 
-class AlexNet(nn.Layer):
+class AlexNet(Backbone, nn.Layer):
     """Five convolutions with three max-poolings, three fully connected layers, ReLU, dropout 0.5.
 
     The fully connected layers fix the input: [N, in_channels, 224, 224]; output float32 logits [N, num_classes].
@@ -20,6 +20,7 @@ class AlexNet(nn.Layer):
     """
 
     input_size = 224
+    head_name = "classifier.6"
     feature_strides = (4, 8, 16)
     feature_channels = (96, 256, 256)
 
@@ -64,18 +65,20 @@ class AlexNet(nn.Layer):
             outputs.append(x)
         return outputs
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_pooled(self, x: Tensor) -> Tensor:
+        """What the last fully connected layer gets [N, 4096]."""
         x = self.pool(self.forward_features(x)[-1]).flatten(1)
-        return float32_logits(self.classifier(x))
+        return self.classifier[:-1](x)
 
 
-class LeNet(VisionLeNet):
+class LeNet(Backbone, VisionLeNet):
     """``paddle.vision.models.LeNet`` with its stage outputs: two convolutions, three fully connected layers.
 
     Input [N, in_channels, 28, 28], output float32 logits [N, num_classes].
     """
 
     input_size = 28
+    head_name = "fc.2"
     feature_strides = (1, 2)
     feature_channels = (6, 16)
 
@@ -93,8 +96,9 @@ class LeNet(VisionLeNet):
                 outputs.append(x)
         return outputs
 
-    def forward(self, x: Tensor) -> Tensor:
-        return float32_logits(VisionLeNet.forward(self, x))  # paddle 2.6 cannot trace super()
+    def forward_pooled(self, x: Tensor) -> Tensor:
+        """What the last fully connected layer gets [N, 84]."""
+        return self.fc[:-1](self.features(x).flatten(1))
 
 
 @register_model

@@ -1,6 +1,6 @@
-"""What every network shares: initialisation and the classifier's precision."""
+"""What every network shares: initialisation and widths."""
 
-from paddle import Tensor, nn
+from paddle import nn
 
 from ppcls_lite.errors import UserError
 
@@ -17,11 +17,6 @@ def initialize_convolutions(network: nn.Layer, init: str) -> None:
     for layer in network.sublayers():
         if isinstance(layer, nn.Conv2D):
             kaiming(layer.weight)
-
-
-def float32_logits(logits: Tensor) -> Tensor:
-    """Logits in float32: under automatic mixed precision the loss is computed outside the autocast."""
-    return logits.astype("float32")
 
 
 def scaled_channels(channels: int, scale: float) -> int:

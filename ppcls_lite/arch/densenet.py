@@ -11,7 +11,8 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 from paddle.vision.models import DenseNet as VisionDenseNet
 
-from ppcls_lite.arch.common import float32_logits, initialize_convolutions
+from ppcls_lite.arch.common import initialize_convolutions
+from ppcls_lite.arch.heads import Backbone
 from ppcls_lite.arch.registry import register_model
 from ppcls_lite.errors import UserError
 from ppcls_lite.options import Channels, Classes, Depth, Fraction, Growth, Init
@@ -59,7 +60,7 @@ class DenseBlock(nn.Layer):
         return x
 
 
-class CifarDenseNet(nn.Layer):
+class CifarDenseNet(Backbone, nn.Layer):
     """3x3 convolution, three blocks with transitions (1x1 convolution, 2x2 average pooling) between them, classifier.
 
     Args:
@@ -114,15 +115,15 @@ class CifarDenseNet(nn.Layer):
             outputs.append(x)
         return outputs
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_pooled(self, x: Tensor) -> Tensor:
+        """Pooled features [N, C]."""
         x = self.forward_features(x)[-1]
         if len(self.transitions) == len(self.blocks):
             x = self.transitions[-1](x)
-        x = F.adaptive_avg_pool2d(F.relu(self.bn(x)), 1).flatten(1)
-        return float32_logits(self.fc(x))
+        return F.adaptive_avg_pool2d(F.relu(self.bn(x)), 1).flatten(1)
 
 
-class DenseNet(VisionDenseNet):
+class DenseNet(Backbone, VisionDenseNet):
     """``paddle.vision.models.DenseNet`` for ImageNet sizes, with the stage outputs that it does not give.
 
     Args:
@@ -134,6 +135,7 @@ class DenseNet(VisionDenseNet):
     """
 
     feature_strides = (4, 8, 16, 32)
+    head_name = "out"
 
     def __init__(self, depth: int, *, num_classes: Classes = 1000, init: Init = "kaiming"):
         super().__init__(layers=depth, num_classes=num_classes)
@@ -155,9 +157,10 @@ class DenseNet(VisionDenseNet):
             outputs.append(x)
         return outputs
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_pooled(self, x: Tensor) -> Tensor:
+        """Pooled features [N, C]."""
         x = self.batch_norm(self.forward_features(x)[-1])
-        return float32_logits(self.out(self.pool2d_avg(x).flatten(1)))
+        return self.pool2d_avg(x).flatten(1)
 
 
 @register_model

@@ -6,7 +6,8 @@ Code consulted: d-li14/octconv.pytorch (octave ratios per block, parameter names
 
 from paddle import Tensor, nn
 
-from ppcls_lite.arch.common import float32_logits, initialize_convolutions, scaled_channels
+from ppcls_lite.arch.common import initialize_convolutions, scaled_channels
+from ppcls_lite.arch.heads import Backbone
 from ppcls_lite.arch.octave import ConvBNAct, Pair
 from ppcls_lite.arch.registry import register_model
 from ppcls_lite.options import Channels, Classes, Downsample, Exchange, Fraction, Init, Stem, Width
@@ -15,7 +16,7 @@ from ppcls_lite.options import Channels, Classes, Downsample, Exchange, Fraction
 BLOCKS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
 
 
-class OctMobileNet(nn.Layer):
+class OctMobileNet(Backbone, nn.Layer):
     """Stem, 13 blocks of 3x3 depthwise and 1x1 octave convolution, average pooling of the high branch, classifier.
 
     The first block opens the octave in its 1x1 convolution, the eleventh closes it. ``alpha=0`` with
@@ -83,9 +84,10 @@ class OctMobileNet(nn.Layer):
                 outputs.append(x if x[1] is not None else x[0])
         return outputs
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_pooled(self, x: Tensor) -> Tensor:
+        """Pooled features [N, C]."""
         x_h, _ = self.features(x)
-        return float32_logits(self.fc(self.avgpool(x_h).flatten(1)))
+        return self.avgpool(x_h).flatten(1)
 
 
 @register_model

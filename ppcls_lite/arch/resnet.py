@@ -9,7 +9,8 @@ from typing import Annotated
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from ppcls_lite.arch.common import float32_logits, initialize_convolutions, scaled_channels
+from ppcls_lite.arch.common import initialize_convolutions, scaled_channels
+from ppcls_lite.arch.heads import Backbone
 from ppcls_lite.arch.octave import ConvBN, ConvBNAct, OctaveInput, Pair, relu
 from ppcls_lite.arch.registry import register_model
 from ppcls_lite.options import ADDED, Channels, Classes, Downsample, Exchange, Fraction, Init, Stem, Width
@@ -79,7 +80,7 @@ def _shortcut(x: OctaveInput, projection: nn.Sequential | None) -> Pair:
     return projection(x) if projection is not None else (x.x_h, x.x_l)
 
 
-class OctResNet(nn.Layer):
+class OctResNet(Backbone, nn.Layer):
     """Plain stem, stages of residual blocks, average pooling of the high branch, classifier.
 
     The first block opens the octave, the first block of the last stage closes it. ``alpha=0`` with
@@ -156,9 +157,10 @@ class OctResNet(nn.Layer):
         """Outputs of the stages, finest first; a pair where the stage is octave, else a tensor."""
         return [x if x[1] is not None else x[0] for x in self._stages(x)]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_pooled(self, x: Tensor) -> Tensor:
+        """Pooled features [N, C]."""
         x_h, _ = self._stages(x)[-1]
-        return float32_logits(self.fc(self.avgpool(x_h).flatten(1)))
+        return self.avgpool(x_h).flatten(1)
 
 
 @register_model

@@ -11,8 +11,9 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from ppcls_lite.arch.common import float32_logits, initialize_convolutions
+from ppcls_lite.arch.common import initialize_convolutions
 from ppcls_lite.arch.densenet import BNReLUConv, CifarDenseNet
+from ppcls_lite.arch.heads import Backbone
 from ppcls_lite.arch.registry import register_model
 from ppcls_lite.options import Channels, Classes, Init, VoVStem
 
@@ -83,7 +84,7 @@ def _narrowed(in_channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(ConvBNReLU(in_channels, width // 2, 1), ConvBNReLU(width // 2, width, 3))
 
 
-class VoVNet(nn.Layer):
+class VoVNet(Backbone, nn.Layer):
     """Three 3x3 convolutions, four stages of OSA modules, average pooling, classifier.
 
     Args:
@@ -140,9 +141,9 @@ class VoVNet(nn.Layer):
             outputs.append(x)
         return outputs
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.forward_features(x)[-1]
-        return float32_logits(self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1)))
+    def forward_pooled(self, x: Tensor) -> Tensor:
+        """Pooled features [N, C]."""
+        return F.adaptive_avg_pool2d(self.forward_features(x)[-1], 1).flatten(1)
 
 
 @register_model

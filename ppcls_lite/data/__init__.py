@@ -1,44 +1,50 @@
-"""Data sets as uint8 arrays, batched augmentation, one loader. Nothing here needs paddle, except a download."""
+"""Data sets and how their samples become batches. Nothing here needs paddle, except a download and worker processes."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from ppcls_lite.data import cifar10, digits, fashion_mnist
-from ppcls_lite.data.arrays import Dataset, DatasetInfo, Split, split_balanced
-from ppcls_lite.data.loader import ArrayLoader
+from ppcls_lite.data.catalog import DATASETS, register_dataset
+from ppcls_lite.data.dataset import Column, Dataset, DataSpec, ImageArray, Reading, Source, Split, split_balanced
+from ppcls_lite.data.loader import BatchLoader
 
 __all__ = [
     "DATASETS",
-    "ArrayLoader",
+    "BatchLoader",
+    "Column",
+    "DataSpec",
     "Dataset",
-    "DatasetInfo",
+    "ImageArray",
+    "Reading",
+    "Source",
     "Split",
-    "fetch_dataset",
     "load_dataset",
+    "open_source",
+    "register_dataset",
     "split_balanced",
 ]
 
-_MODULES = {module.INFO.name: module for module in (cifar10, digits, fashion_mnist)}
-DATASETS: dict[str, DatasetInfo] = {name: module.INFO for name, module in _MODULES.items()}
 
-
-def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
-    """Read data set ``name`` (a key of ``DATASETS``) into memory.
+def open_source(name: str, root: str | Path | None = None, options: Mapping[str, Any] | None = None) -> Source:
+    """The data set ``name`` (one of ``DATASETS.names()``) before it is read.
 
     Args:
         root: the archive, its extracted folder, or a folder with either; by default the PPCLS_DATA environment
-            variable, then Paddle's cache, then a download.
+            variable, then Paddle's cache, then a download. For images on disk, their folder.
+        options: of this data set.
+
+    Raises:
+        UserError: no such data set, or options that do not fit.
+    """
+    checked = DATASETS.check_options(name, {"root": root and str(root), **(options or {})}, prefix="DataLoader.")
+    return DATASETS.factory(name)(**checked)
+
+
+def load_dataset(name: str, root: str | Path | None = None, **options: Any) -> Dataset:
+    """Read data set ``name`` into memory; arguments as those of :func:`open_source`.
 
     Raises:
         UserError: not found, damaged, or another data set's.
     """
-    return _MODULES[name].load(root)
-
-
-def fetch_dataset(name: str, root: str | Path | None = None) -> None:
-    """Download data set ``name`` where :func:`load_dataset` would; needs paddle.
-
-    Raises:
-        UserError: not found, or the download failed.
-    """
-    if hasattr(_MODULES[name], "find"):  # the others come with a package
-        _MODULES[name].find(root)
+    source = open_source(name, root, options)
+    return source.load(Reading(source.spec.channels or 3, source.spec.image_size or 224))

@@ -18,12 +18,3 @@ def random_flip(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     chosen = np.flatnonzero(rng.random(len(images)) < 0.5)
     images[chosen] = images[chosen, :, :, ::-1]
     return images
-
-
-def normalize(images: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """(x / 255 - mean) / std per channel, as float32."""
-    shape = (1, -1, 1, 1)
-    result = images.astype(np.float32)
-    result -= np.float32(255) * np.asarray(mean, np.float32).reshape(shape)
-    result *= 1 / (np.float32(255) * np.asarray(std, np.float32).reshape(shape))
-    return result

@@ -1,46 +1,132 @@
-"""Reading one image file."""
+"""Reading one image file: the one function behind training, scoring and predicting."""
 
+import io
+import os
+import struct
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+import simplejpeg
+from PIL import Image, UnidentifiedImageError
 
 from ppcls_lite.errors import UserError
 
 # Pillow knows more, of which some start other programs (EPS) or are rarely looked after.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+MAX_JPEG_BYTES = 256 << 20  # larger files are left to Pillow, which reads them piece by piece
+
+_ORIENTATION_TAG = 0x0112
+_ORIENTATIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow's readers raise for damaged files; EOFError and OSError also come from the system.
+_DAMAGED = (SyntaxError, ValueError, EOFError, struct.error, LookupError, TypeError, OverflowError, ZeroDivisionError)
 
 
-def read_image(path: str | Path, channels: int = 3, size: int | None = None) -> np.ndarray:
-    """An image file as float32 [C, H, W] in [0, 1], upright as its EXIF data say.
+def load_image(path: str | Path, channels: int = 3, size: int | None = None) -> np.ndarray:
+    """An image file as uint8 [C, H, W], upright as its EXIF data say.
+
+    Transparency is dropped: the colours below it are kept. 16-bit gray is scaled to 8 bits. Of an animation the first
+    frame is read. A JPEG is decoded at the smallest scale (in eighths) whose shorter side reaches ``size``.
 
     Args:
-        channels: 3 for colour, 1 for gray.
-        size: resize the shorter side to it (bilinear) and cut the middle square out; by default as it is.
+        channels: 3 for colour, 1 for gray (luma, ITU-R 601).
+        size: resize the shorter side to it (bilinear, antialiased) and cut out the central square; None keeps the
+            stored size.
 
     Raises:
-        UserError: no such file, or no image that Pillow reads.
+        UserError: no such file, not an image, damaged, or more than 89 megapixels.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # EXIF data that are damaged, and the like
             # From 89 megapixels on Pillow warns, from twice that it refuses: a file of kilobytes may claim any size.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as file:
-                if file.mode == "F":
-                    raise ValueError
-                image = ImageOps.exif_transpose(file)
-                if file.mode.startswith("I"):  # 16 bits a pixel, which converting would cut off at 255
-                    image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-                image = image.convert("RGB" if channels == 3 else "L")
+            with open(path, "rb") as file:
+                image = _read(file, channels, size)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         most = Image.MAX_IMAGE_PIXELS / 10**6
         raise UserError(f"{path}: it has more than {most:.0f} megapixels; name a smaller one") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no image file that can be read"
-        raise UserError(f"{path}: {reason}; name a JPEG or PNG file") from None
+    except (OSError, *_DAMAGED) as error:
+        raise UserError(f"{path}: {_reason(error)}") from None
+    pixels = np.asarray(image).reshape(image.height, image.width, channels)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+class _Unsupported(ValueError):
+    """Pixels of a kind that is not read; the text is the reason."""
+
+
+def _read(file: BinaryIO, channels: int, size: int | None) -> Image.Image:
+    if os.fstat(file.fileno()).st_size <= MAX_JPEG_BYTES and file.peek(2)[:2] == b"\xff\xd8":
+        file = io.BytesIO(file.read())  # both decoders read it
+    with Image.open(file, formats=FORMATS) as opened:
+        image = _decode_jpeg(file, opened, channels, size)
+        if image is None:
+            opened.load()  # Pillow turns a TIFF upright here, and clears its tag
+            image = _convert(opened, channels)
+        turn = _ORIENTATIONS.get(_orientation(opened))
     if size:
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image, dtype=np.float32) / 255
-    return pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1)
+        image = _central_square(image, size)
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int | None:
+    try:
+        return image.getexif().get(_ORIENTATION_TAG)
+    except _DAMAGED:
+        return None
+
+
+def _decode_jpeg(file: BinaryIO, opened: Image.Image, channels: int, size: int | None) -> Image.Image | None:
+    """A gray or colour JPEG in memory, decoded by simplejpeg; None where it fails or warns."""
+    if opened.format not in ("JPEG", "MPO") or opened.mode not in ("L", "RGB") or not isinstance(file, io.BytesIO):
+        return None
+    data = file.getbuffer()
+    try:
+        # Pillow has bounded the size that it found; the decoder must find the same.
+        if simplejpeg.decode_jpeg_header(data)[:2] != (opened.height, opened.width):
+            return None
+        colorspace = "RGB" if channels == 3 else "GRAY"
+        pixels = simplejpeg.decode_jpeg(data, colorspace, min_height=size or 0, min_width=size or 0)
+    except ValueError:
+        return None
+    return Image.fromarray(pixels.reshape(pixels.shape[:2] if channels == 1 else pixels.shape))
+
+
+def _convert(opened: Image.Image, channels: int) -> Image.Image:
+    """An image that Pillow decoded, as 8-bit gray or colour."""
+    if opened.mode == "F":
+        raise _Unsupported("its pixels are floating-point numbers, which are not supported")
+    if opened.mode.startswith("I"):  # 16 bits a pixel, which converting would cut off at 255
+        values = np.asarray(opened).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise _Unsupported("its pixels have 32 bits, which are not supported")
+        opened = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    return opened.convert("RGB" if channels == 3 else "L")
+
+
+def _central_square(image: Image.Image, size: int) -> Image.Image:
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    box = (left, top, left + side, top + side)
+    return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    reason = "it is damaged or cut off"
+    if isinstance(error, _Unsupported):
+        reason = str(error)
+    elif isinstance(error, UnidentifiedImageError):
+        reason = "it is no image file that can be read"
+    return f"{reason}; expected a JPEG, PNG, BMP, WebP, TIFF, GIF or PPM file"

@@ -1,24 +1,28 @@
-"""The one loader: batches of a split in memory, seeded, augmented and sharded."""
+"""The one loader: batches of a split, seeded, augmented and sharded, each sample with its weight."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
-from ppcls_lite.data.arrays import Split
-from ppcls_lite.data.augment import normalize, random_crop, random_flip
+from ppcls_lite.data.augment import random_crop, random_flip
+from ppcls_lite.data.dataset import Split
 from ppcls_lite.errors import UserError
 
 
-class ArrayLoader:
-    """Iterates over (images float32 [N, C, H, W], labels int64 [N]); ``paddle.Model.fit`` takes it as it is.
+class BatchLoader:
+    """Iterates over images uint8 [N, C, H, W], target [N] and weights float32 [N], for ``paddle.Model.fit``.
 
     Order and augmentation follow from (seed, epoch, rank) alone, so that an epoch can be repeated after a resume, and
     another seed or epoch gives another order.
 
+    A batch's loss is the sum of its samples' losses times their weights. While training the weights of a step of all
+    processes add up to the number of processes, of whose gradients paddle takes the plain mean: what is minimised is
+    the mean over all images of the step, however unevenly they are shared. When scoring each weight is 1.
+
     Args:
         split: the images.
+        column: of the target.
         batch_size: images per process and step.
-        mean, std: per channel, see ``augment.normalize``; 0 and 1 leave the images in [0, 1].
         shuffle: another order each epoch.
         crop_padding: padding of the random crop; 0 for none.
         flip: mirror half of the images.
@@ -29,11 +33,6 @@ class ArrayLoader:
             one's, and all step equally often. Otherwise (scoring) whole batches are dealt out, so that a batch is the
             same whatever their number. No image is taken twice, none is left out.
 
-    Attributes:
-        share: while training, what the mean over this process's last batch counts in the mean over all processes: 1
-            for equal shares, and more for more images in a last batch that does not divide evenly.
-        step_images: images of that step in all processes.
-
     Raises:
         UserError: not one full batch, or fewer images than processes.
     """
@@ -41,10 +40,9 @@ class ArrayLoader:
     def __init__(
         self,
         split: Split,
+        column: str,
         batch_size: int,
         *,
-        mean: Sequence[float] = (0.0,),
-        std: Sequence[float] = (1.0,),
         shuffle: bool = False,
         crop_padding: int = 0,
         flip: bool = False,
@@ -53,12 +51,10 @@ class ArrayLoader:
         rank: int = 0,
         world_size: int = 1,
     ):
-        self.split, self.batch_size = split, batch_size
-        self.mean, self.std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+        self.split, self.column, self.batch_size = split, column, batch_size
         self.shuffle, self.crop_padding, self.flip, self.drop_last = shuffle, crop_padding, flip, drop_last
         self.seed, self.rank, self.world_size = seed, rank, world_size
         self.epoch = 0
-        self.share, self.step_images = 1.0, 0
         if drop_last and len(self) == 0:
             raise UserError(
                 f"DataLoader.batch_size {batch_size} is more than the {len(split) // world_size} training images "
@@ -85,29 +81,33 @@ class ArrayLoader:
         # A rest that does not reach every process goes into the step before.
         return full + (rest >= self.world_size and not self.drop_last)
 
-    def _shards(self, order: np.ndarray) -> Iterator[np.ndarray]:
-        if not self.shuffle:
-            for i in range(len(self)):
-                start = (i * self.world_size + self.rank) * self.batch_size
-                yield order[start : start + self.batch_size]
-            return
-        size, steps = self.batch_size * self.world_size, len(self)
-        for i in range(steps):
-            last = i == steps - 1 and not self.drop_last
-            step = order[i * size : None if last else (i + 1) * size]
-            mine = step[self.rank :: self.world_size]
-            self.share, self.step_images = len(mine) * self.world_size / len(step), len(step)
-            yield mine
+    def step_size(self, step: int) -> int:
+        """Images of a training step in all processes."""
+        size = self.batch_size * self.world_size
+        last = step == len(self) - 1 and not self.drop_last
+        return len(self.split) - step * size if last else size
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def batches(self) -> list[np.ndarray]:
+        """This process's batches of the epoch, as indices of the split."""
         order = np.arange(len(self.split))
         if self.shuffle:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.split))
+        if not self.shuffle:
+            starts = [(i * self.world_size + self.rank) * self.batch_size for i in range(len(self))]
+            return [order[start : start + self.batch_size] for start in starts]
+        size = self.batch_size * self.world_size
+        steps = [order[i * size : i * size + self.step_size(i)] for i in range(len(self))]
+        return [step[self.rank :: self.world_size] for step in steps]
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         augmentation = np.random.default_rng([self.seed, self.epoch, 1 + self.rank])
-        for chosen in self._shards(order):
-            images = self.split.images[chosen]
+        target = self.split.targets[self.column]
+        for step, (images, chosen) in enumerate(self.split.images.read(self.batches())):
+            if not len(chosen):
+                raise UserError("none of the images of a batch can be read; tools/train.py --check-data names them")
             if self.crop_padding:
                 images = random_crop(images, self.crop_padding, augmentation)
             if self.flip:
                 images = random_flip(images, augmentation)
-            yield normalize(images, self.mean, self.std), self.split.labels[chosen]
+            weight = self.world_size / self.step_size(step) if self.shuffle else 1.0
+            yield images, target[chosen], np.full(len(chosen), weight, np.float32)

@@ -14,7 +14,6 @@ from paddle import nn
 
 from ppcls_lite.arch.registry import list_models
 from ppcls_lite.deploy.export import check_format, export, settle
-from ppcls_lite.deploy.metadata import Metadata
 from ppcls_lite.deploy.profiles import OperatorTime, profile
 from ppcls_lite.deploy.runtimes import eager, import_extra, open_runtime
 from ppcls_lite.errors import UserError
@@ -22,6 +21,8 @@ from ppcls_lite.measure.complexity import profile_layers
 from ppcls_lite.measure.steps import random_images
 from ppcls_lite.measure.subject import Subject
 from ppcls_lite.measure.timing import Timing, median_ratio, time_in_turns
+from ppcls_lite.tasks.classification import Classification
+from ppcls_lite.tasks.metadata import Metadata
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +150,8 @@ def _build(subject: Subject, forms: Iterable[str], place: Path, batch_size: int)
     settle(network, size, channels)
     # What export needs of a network that nobody will use.
     classes, zeros, ones = layers[-1].output_shape[-1], (0.0,) * channels, (1.0,) * channels
-    metadata = Metadata(subject.name, subject.model, classes, size, channels, zeros, ones, (), "random")
+    task = Classification((), classes).describe()
+    metadata = Metadata(subject.name, subject.model, size, channels, zeros, ones, task, "random")
     files = {form: place.with_suffix(".onnx") if form == "onnx" else place for form in forms}
     for form, file in files.items():
         export(network, metadata, form, file, batch_size)

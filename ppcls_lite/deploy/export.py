@@ -11,12 +11,12 @@ import paddle
 from paddle import nn
 
 from ppcls_lite.deploy.exported import paddle_files, write_onnx_metadata, write_sidecar
-from ppcls_lite.deploy.metadata import Metadata
 from ppcls_lite.deploy.program import save_inference_model, save_program
 from ppcls_lite.deploy.rewrite import NORMS, deploy_form
 from ppcls_lite.deploy.runtimes import ONNX, eager, import_extra, open_runtime
 from ppcls_lite.errors import TrainingError, UserError
 from ppcls_lite.resources import check_room
+from ppcls_lite.tasks.metadata import Metadata
 
 logger = logging.getLogger(__name__)
 

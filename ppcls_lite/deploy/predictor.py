@@ -1,27 +1,28 @@
-"""Classes of image files, by a network in any runtime."""
+"""Predictions for image files, by a network in any runtime."""
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 
-from ppcls_lite.data.image_file import read_image
-from ppcls_lite.deploy.metadata import Metadata
+from ppcls_lite.data.image_file import load_image
 from ppcls_lite.deploy.runtimes import Runtime
 from ppcls_lite.errors import UserError
+from ppcls_lite.tasks.metadata import Metadata
+from ppcls_lite.tasks.task import Task
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """An image's most probable classes, the first one first: (number, name, probability)."""
+    """What a network makes of an image: ``values`` as :meth:`Task.decode` gives them."""
 
     image: Path
-    top: list[tuple[int, str, float]]
+    values: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,16 @@ class Predictor:
 
     metadata: Metadata
     run: Runtime
+    task: Task = field(init=False)
 
-    def predict(self, images: np.ndarray, most: int) -> list[list[tuple[int, str, float]]]:
-        """The most probable classes of images [N, C, H, W] of pixels in [0, 1]: (number, name, probability)."""
-        shares = softmax(self._logits(self.metadata.normalize(images)).astype(np.float64), axis=1)
-        best = np.argsort(-shares, axis=1, kind="stable")[:, :most]
-        return [
-            [(int(i), self.metadata.class_name(i), float(row[i])) for i in order]
-            for row, order in zip(shares, best, strict=True)
-        ]
+    def __post_init__(self):
+        object.__setattr__(self, "task", self.metadata.restore_task())
 
-    def _logits(self, images: np.ndarray) -> np.ndarray:
+    def predict(self, images: np.ndarray) -> list[dict[str, Any]]:
+        """Predictions of images of pixels, uint8 [N, C, H, W], as :meth:`Task.decode` gives them."""
+        return self.task.decode(self._outputs(self.metadata.normalization(images)))
+
+    def _outputs(self, images: np.ndarray) -> np.ndarray:
         """The network's output; a network of one batch size gets batches of it, the last one filled up with zeros."""
         size = self.metadata.batch_size
         if size is None:
@@ -50,18 +50,16 @@ class Predictor:
         return np.concatenate(parts)[: len(images)]
 
     def _run(self, images: np.ndarray) -> np.ndarray:
-        logits = self.run(images)
-        expected = (len(images), self.metadata.num_classes)
-        if logits.shape != expected:
+        outputs = self.run(images)
+        expected = (len(images), self.task.outputs)
+        if outputs.shape != expected:
             raise UserError(
-                f"the network {self.metadata.name} gives an output {list(logits.shape)}, and its metadata say "
+                f"the network {self.metadata.name} gives an output {list(outputs.shape)}, and its metadata say "
                 f"{list(expected)}; export it again"
             )
-        return logits
+        return outputs
 
-    def predict_files(
-        self, files: Iterable[Path], batch_size: int, most: int
-    ) -> Iterator[Prediction | tuple[Path, str]]:
+    def predict_files(self, files: Iterable[Path], batch_size: int) -> Iterator[Prediction | tuple[Path, str]]:
         """Predictions of image files, resized and cut to the network's input, in batches.
 
         Yields:
@@ -71,20 +69,20 @@ class Predictor:
         names, images = [], []
         for file in files:
             try:
-                images.append(read_image(file, self.metadata.channels, self.metadata.image_size))
+                images.append(load_image(file, self.metadata.channels, self.metadata.image_size))
             except UserError as error:
                 yield file, str(error)
                 continue
             names.append(file)
             if len(images) == batch_size:
-                yield from self._predict_batch(names, images, most)
+                yield from self._predict_batch(names, images)
                 names, images = [], []
         if images:
-            yield from self._predict_batch(names, images, most)
+            yield from self._predict_batch(names, images)
 
-    def _predict_batch(self, names: list[Path], images: list[np.ndarray], most: int) -> Iterator[Prediction]:
-        found = self.predict(np.stack(images), most)
-        yield from (Prediction(name, top) for name, top in zip(names, found, strict=True))
+    def _predict_batch(self, names: list[Path], images: list[np.ndarray]) -> Iterator[Prediction]:
+        found = self.predict(np.stack(images))
+        yield from (Prediction(name, values) for name, values in zip(names, found, strict=True))
 
 
 def list_images(paths: Iterable[str | Path]) -> list[Path]:

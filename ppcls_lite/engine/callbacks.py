@@ -4,18 +4,18 @@
 gathers in ``progress.row``.
 """
 
+import itertools
 import logging
 import math
 import sys
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import paddle
 from tqdm import tqdm
 
 from ppcls_lite import processes
-from ppcls_lite.data import ArrayLoader
+from ppcls_lite.data import BatchLoader
 from ppcls_lite.engine.checkpoint import Snapshot, save_snapshot, take_snapshot
 from ppcls_lite.engine.dashboard import Dashboard
 from ppcls_lite.engine.evaluate import evaluate
@@ -23,6 +23,7 @@ from ppcls_lite.engine.run_dir import Progress, RunDir
 from ppcls_lite.engine.seeding import seed_everything
 from ppcls_lite.errors import TrainingError
 from ppcls_lite.signals import held_back
+from ppcls_lite.tasks.task import Task, Total
 from ppcls_lite.text import describe_seconds
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ _ADVICE = (
 class EpochStart(paddle.callbacks.Callback):
     """Seeds the epoch and gives the loader its order."""
 
-    def __init__(self, loader: ArrayLoader, seed: int, progress: Progress):
+    def __init__(self, loader: BatchLoader, seed: int, progress: Progress):
         super().__init__()
         self.loader, self.seed, self.progress = loader, seed, progress
 
@@ -54,37 +55,33 @@ class TrainMeter(paddle.callbacks.Callback):
     With several processes, means over all of them.
     """
 
-    def __init__(self, loader: ArrayLoader, progress: Progress):
+    def __init__(self, loader: BatchLoader, task: Task, progress: Progress):
         super().__init__()
-        self.loader, self.progress = loader, progress
+        self.loader, self.task, self.progress = loader, task, progress
 
     def on_epoch_begin(self, epoch, logs=None):
         self.start = time.perf_counter()
-        self.loss_sum, self.images, self.own_images = 0.0, 0, 0.0
+        self.loss_sum, self.images = 0.0, 0
 
     def on_train_batch_end(self, step, logs=None):
-        loss, size = processes.mean(float(logs["loss"][0])), self.loader.step_images
+        loss, size = processes.mean(float(logs["loss"][0])), self.loader.step_size(step)
         lr = self.model._optimizer.get_lr()  # still this step's: the scheduler's callback comes last
         if not math.isfinite(loss):
             when = f"in epoch {self.progress.epoch + 1}, step {step + 1}"
             raise TrainingError(f"the loss is {loss} {when}, at learning rate {lr:g}; {_ADVICE}")
         self.loss_sum += loss * size
         self.images += size
-        self.own_images += size * self.loader.share / self.loader.world_size
-        self.progress.row.update(
-            lr=float(lr),
-            train_loss=self.loss_sum / self.images,
-            train_top1=float(logs["acc_top1"]),
-            train_top5=float(logs["acc_top5"]),
-        )
+        (metric,) = self.model._metrics
+        self.total = metric.total  # fit resets the metric before the epoch's end is announced
+        self.progress.row.update(lr=float(lr), train_loss=self.loss_sum / self.images)
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self.start
         row = self.progress.row
         row.update(images_per_sec=self.images / seconds, seconds=seconds)
-        if self.loader.world_size > 1:  # fit counts what this process has seen
-            weight = self.own_images / processes.mean(self.own_images)
-            row.update({key: processes.mean(row[key] * weight) for key in ("train_top1", "train_top5")})
+        shares = processes.gather(self.total.batches)
+        scores = self.task.scores(Total(itertools.chain.from_iterable(shares)).sums())
+        row.update({f"train_{one.name}": scores[one.name] for one in self.task.metrics})
 
 
 class StatisticsMean(paddle.callbacks.Callback):
@@ -132,41 +129,43 @@ class ProgressBar(paddle.callbacks.Callback):
 class Evaluator(paddle.callbacks.Callback):
     """Scores the network every ``interval`` epochs and after the last, on validation images where there are any.
 
-    With the scores, the dashboard gets histograms of the weights, and in the end the confusion matrix.
+    With the scores, the dashboard gets histograms of the weights, and in the end the task's pictures.
     """
 
     def __init__(
         self,
         part: str,
-        loader: ArrayLoader,
+        loader: BatchLoader,
+        task: Task,
         interval: int,
         epochs: int,
         progress: Progress,
         dashboard: Dashboard | None,
-        classes: Sequence[str],
     ):
         super().__init__()
-        self.part, self.loader, self.interval, self.epochs = part, loader, interval, epochs
-        self.progress, self.dashboard, self.classes = progress, dashboard, classes
+        self.part, self.loader, self.task, self.interval, self.epochs = part, loader, task, interval, epochs
+        self.progress, self.dashboard = progress, dashboard
 
     def on_epoch_end(self, epoch, logs=None):
         number = self.progress.row["epoch"]
         if number % self.interval and number != self.epochs:
             return
-        scores = evaluate(self.model.network, self.loader)
-        if not math.isfinite(scores.loss):
+        scores = evaluate(self.model.network, self.task, self.loader)
+        if not math.isfinite(scores.values["loss"]):
             when = f"after epoch {number}, at learning rate {self.progress.row['lr']:g}"
-            raise TrainingError(f"the {self.part} loss is {scores.loss} {when}; {_ADVICE}")
-        self.progress.row.update(
-            {f"{self.part}_loss": scores.loss, f"{self.part}_top1": scores.top1, f"{self.part}_top5": scores.top5}
-        )
+            raise TrainingError(f"the {self.part} loss is {scores.values['loss']} {when}; {_ADVICE}")
+        self.progress.row.update({f"{self.part}_{name}": value for name, value in scores.values.items()})
         # The test images choose nothing: without a validation part there is no best.
-        if self.part == "val" and (self.progress.best_val_top1 is None or scores.top1 > self.progress.best_val_top1):
-            self.progress.best_val_top1, self.progress.best_epoch = scores.top1, number
+        if self.part == "val" and self._is_best(scores.values[self.task.headline.name]):
+            self.progress.best_val, self.progress.best_epoch = scores.values[self.task.headline.name], number
         if self.dashboard is not None:
             self.dashboard.add_weights(self.model.network, number)
             if number == self.epochs:
-                self.dashboard.add_confusion(self.part, scores.confusion, self.classes, number)
+                self.dashboard.add_pictures(self.part, self.task.pictures(scores.sums), number)
+
+    def _is_best(self, score: float) -> bool:
+        best = self.progress.best_val
+        return best is None or (score > best if self.task.headline.higher_is_better else score < best)
 
 
 class EpochEnd(paddle.callbacks.Callback):
@@ -176,13 +175,14 @@ class EpochEnd(paddle.callbacks.Callback):
         self,
         run_dir: RunDir,
         dashboard: Dashboard | None,
+        task: Task,
         epochs: int,
         save_interval: int,
         progress: Progress,
     ):
         super().__init__()
-        self.run_dir, self.dashboard, self.epochs, self.save_interval = run_dir, dashboard, epochs, save_interval
-        self.progress = progress
+        self.run_dir, self.dashboard, self.task, self.progress = run_dir, dashboard, task, progress
+        self.epochs, self.save_interval = epochs, save_interval
         self.unsaved: Snapshot | None = None
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -195,13 +195,13 @@ class EpochEnd(paddle.callbacks.Callback):
         progress.wall_s += time.perf_counter() - self.start
         if processes.rank() != 0:
             return
-        logger.info("%s", describe_row(row, progress, self.epochs))
+        logger.info("%s", describe_row(row, progress, self.epochs, self.task.headline.name))
         if self.dashboard is not None:
             self.dashboard.add_row(row)
         self.unsaved = take_snapshot(self.model, progress)
         if progress.epoch % self.save_interval == 0 or progress.epoch in (self.epochs, progress.best_epoch):
             self.save()
-        self.run_dir.write_metrics(progress.rows)
+        self.run_dir.write_metrics(progress.rows, self.task)
 
     def save(self) -> None:
         """Write the newest finished epoch's checkpoint, unless that is done."""
@@ -211,12 +211,12 @@ class EpochEnd(paddle.callbacks.Callback):
                 self.unsaved = None
 
 
-def describe_row(row: dict[str, Any], progress: Progress, epochs: int) -> str:
+def describe_row(row: dict[str, Any], progress: Progress, epochs: int, headline: str) -> str:
     """One line for the log: ``epoch 3/12 | lr 0.001 | train loss ... | test loss ... | 120 images/s | 5 min left``."""
     parts = [f"epoch {row['epoch']}/{epochs}", f"lr {row['lr']:.3g}"]
     for part in ("train", "val", "test"):
         if f"{part}_loss" in row:
-            parts.append(f"{part} loss {row[f'{part}_loss']:.4f} top1 {row[f'{part}_top1']:.4f}")
+            parts.append(f"{part} loss {row[f'{part}_loss']:.4f} {headline} {row[f'{part}_{headline}']:.4f}")
     parts.append(f"{row['images_per_sec']:.3g} images/s")
     left = (epochs - progress.epoch) * progress.wall_s / progress.epoch
     if progress.epoch < epochs:

@@ -13,38 +13,36 @@ import numpy as np
 import paddle
 from matplotlib.figure import Figure
 
-from ppcls_lite.measure import pictures
+from ppcls_lite.pictures import plots
 
 logger = logging.getLogger(__name__)
 
 RECORDS = "vdlrecords.train.log"
 
-# A row's columns and their tags: what stands before the slash is a section of the page, and the first by the alphabet
-# is the one that opens.
-TAGS = {
-    "train_top1": "accuracy/top1_train",
-    "val_top1": "accuracy/top1_val",
-    "test_top1": "accuracy/top1_test",
-    "train_loss": "loss/train",
-    "val_loss": "loss/val",
-    "test_loss": "loss/test",
-    "lr": "schedule/lr",
-    "images_per_sec": "speed/images_per_sec",
-}
+
+# What stands before the slash of a tag is a section of the page, and the first by the alphabet is the one that opens.
+def tags_of(metrics: Sequence[str]) -> dict[str, str]:
+    """The tag of each column of a run whose task has these metrics, the headline first."""
+    parts = ("train", "val", "test")
+    tags = {f"{part}_{name}": f"accuracy/{name}_{part}" for name in metrics[:1] for part in parts}
+    tags |= {f"{part}_loss": f"loss/{part}" for part in parts}
+    tags |= {f"{part}_{name}": f"metrics/{name}_{part}" for name in metrics[1:] for part in parts if name != "top5"}
+    return tags | {"lr": "schedule/lr", "images_per_sec": "speed/images_per_sec"}
 
 
 class Dashboard:
     """Writes a run's curves, weights and pictures by epoch, its configuration as text, and its hparams with metrics."""
 
-    def __init__(self, folder: Path, rows: list[dict[str, Any]], name: str):
+    def __init__(self, folder: Path, rows: list[dict[str, Any]], name: str, metrics: Sequence[str] = ()):
         """Open the records in ``folder``.
 
         Args:
             folder: for this run alone.
             rows: the epochs that a resumed run has behind it; those that are missing are added.
             name: what the pages call the run; of runs with the same name they show one.
+            metrics: of the task, the headline first.
         """
-        self.folder, self.name = folder, name
+        self.folder, self.name, self._tags = folder, name, tags_of(metrics)
         self._writer = None
         self._alive = True
         self._home = folder.parent if folder.parent.is_dir() else None
@@ -59,8 +57,8 @@ class Dashboard:
 
     def add_row(self, row: dict[str, Any]) -> None:
         """Add a row of metrics.csv at its epoch."""
-        for column in _measured(row):
-            self._attempt(lambda w, c=column: w.add_scalar(TAGS[c], float(row[c]), row["epoch"]))
+        for column in self._measured(row):
+            self._attempt(lambda w, c=column: w.add_scalar(self._tags[c], float(row[c]), row["epoch"]))
         self._attempt(lambda w: w.flush())
         self._guard(lambda: self._check(row))
 
@@ -75,13 +73,17 @@ class Dashboard:
             os.truncate(self._records, end)
             raise OSError(f"{self._records} cannot be written to")
         there = {value.tag for _, record in found for value in record.values if value.id == row["epoch"]}
-        if not there >= {TAGS[column] for column in _measured(row)}:
+        if not there >= {self._tags[column] for column in self._measured(row)}:
             raise OSError(f"{self._records} cannot be written to")
         self._whole = end
 
     def _rewind(self, rows: list[dict[str, Any]]) -> None:
-        self._complete = rewind(self._records, {row["epoch"]: {TAGS[c] for c in _measured(row)} for row in rows})
+        needed = {row["epoch"]: {self._tags[column] for column in self._measured(row)} for row in rows}
+        self._complete = rewind(self._records, needed)
         self._whole = self._records.stat().st_size
+
+    def _measured(self, row: dict[str, Any]) -> list[str]:
+        return [column for column in self._tags if row.get(column) is not None]
 
     def add_config(self, settings: dict[str, Any]) -> None:
         """Add the resolved configuration, by dotted keys; the page folds white space, which YAML would not survive."""
@@ -90,11 +92,12 @@ class Dashboard:
 
     def add_training_images(self, images: np.ndarray) -> None:
         """Add a grid of images, float [N, C, H, W] in [0, 1], as ``images/training``."""
-        self.add_picture("training", pictures.tile(images))
+        self.add_picture("training", plots.tile(images))
 
-    def add_confusion(self, part: str, counts: np.ndarray, classes: Sequence[str], epoch: int) -> None:
-        """Add a confusion matrix, true classes by predicted ones, as the picture ``images/confusion_PART``."""
-        self.add_picture(f"confusion_{part}", pictures.draw_confusion(counts, classes), epoch)
+    def add_pictures(self, part: str, figures: Mapping[str, Figure], epoch: int) -> None:
+        """Add a task's pictures of a scored part as ``images/NAME_PART``."""
+        for name, figure in figures.items():
+            self.add_picture(f"{name}_{part}", figure, epoch)
 
     def add_picture(self, name: str, picture: np.ndarray | Figure, step: int = 0) -> None:
         """Add a matplotlib figure, or an image uint8 [H, W, 3], as ``images/NAME``."""
@@ -148,10 +151,6 @@ class Dashboard:
             logger.warning(
                 "warning: VisualDL failed (%s); the run goes on without it, and a resumed one fills in", error
             )
-
-
-def _measured(row: dict[str, Any]) -> list[str]:
-    return [column for column in TAGS if row.get(column) is not None]
 
 
 def _open(folder: Path, name: str):

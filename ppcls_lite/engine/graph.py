@@ -8,29 +8,27 @@ from pathlib import Path
 import paddle
 from visualdl import LogWriter
 
-from ppcls_lite.config import Config
-from ppcls_lite.data import DATASETS
-from ppcls_lite.engine import parts
+from ppcls_lite.engine.build import build_network
 from ppcls_lite.errors import TrainingError
 from ppcls_lite.files import replacing
+from ppcls_lite.tasks.setup import Setup
 
 GRAPH = "vdlgraph.model.log"
 
 
-def write_graph(config: Config, folder: Path) -> Path:
-    """Write the graph of ``config``'s network into ``folder``.
+def write_graph(setup: Setup, folder: Path) -> Path:
+    """Write the graph of the network into ``folder``.
 
     A process with Paddle 3 must have begun with FLAGS_enable_pir_api=0.
 
     Raises:
         TrainingError: this Paddle or VisualDL cannot write it.
     """
-    network, size = parts.build_network(config), config.input_size
+    network, size = build_network(setup, prepares=False), setup.input_size
     network.eval()
     # The page shows the class, which a plain network shares with its octave twin.
-    network.__class__ = type(config.Arch["name"], (type(network),), {})
-    channels = DATASETS[config.DataLoader.dataset].channels
-    images = paddle.static.InputSpec([None, channels, size, size], "float32", "images")
+    network.__class__ = type(setup.config.Arch["name"], (type(network),), {})
+    images = paddle.static.InputSpec([None, setup.channels, size, size], "float32", "images")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         # It opens a record file, too, which must not come to lie beside the run's, and prints what it raises.

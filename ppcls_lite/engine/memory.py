@@ -12,10 +12,10 @@ import paddle
 
 from ppcls_lite import processes
 from ppcls_lite.arch.registry import fixed_input_size
-from ppcls_lite.config import Config
 from ppcls_lite.device import held_memory, on_gpu, usable_memory
-from ppcls_lite.engine import parts
+from ppcls_lite.engine import build
 from ppcls_lite.errors import UserError
+from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.text import describe_bytes
 
 logger = logging.getLogger(__name__)
@@ -43,13 +43,13 @@ class Estimate:
         return int((memory - self.fixed) / self.per_image) if self.fixed + self.other <= memory else 0
 
 
-def estimate_memory(config: Config, model: paddle.Model, loaders: parts.Loaders) -> Estimate:
+def estimate_memory(setup: Setup, model: paddle.Model, loaders: build.Loaders) -> Estimate:
     """The memory of training ``model``, which is as before afterwards, on this device."""
     network = model.network
     trained = sum(_size(p) for p in network.parameters() if not p.stop_gradient)
     weights = sum(_size(value) for value in network.state_dict().values())
-    state = trained * (1 if config.Optimizer.name == "Momentum" else 2)  # velocity; first and second moments
-    kept = _kept_for_backward(config, network, loaders.train.split.images.shape[1])
+    state = trained * (1 if setup.config.Optimizer.name == "Momentum" else 2)  # velocity; first and second moments
+    kept = _kept_for_backward(setup, network)
     fixed = held_memory() + trained + state
     scored = [loader for loader in (loaders.val, loaders.test) if loader is not None]
     most = max(loader.largest_batch for loader in scored)
@@ -84,13 +84,13 @@ def advise_batch(estimate: Estimate, free: float) -> str:
     return f"DataLoader.batch_size={fits} would fit" if fits >= 1 else "no batch size would fit"
 
 
-def _kept_for_backward(config: Config, network: paddle.nn.Layer, channels: int) -> float:
+def _kept_for_backward(setup: Setup, network: paddle.nn.Layer) -> float:
     """Bytes that the backward pass of one image keeps."""
-    size = config.input_size
+    config, size, channels = setup.config, setup.input_size, setup.channels
     with paddle.amp.auto_cast(enable=config.AMP.use_amp and on_gpu()):
         if size > LARGE and not fixed_input_size(config.Arch["name"]):
             with paddle.utils.unique_name.guard():
-                small = parts.build_network(config, resizes=False)
+                small = build.build_network(setup, prepares=False)
             expected = _measure_kept(small, channels, LARGE) * (size / LARGE) ** 2
             del small
             if expected > min(processes.gather(usable_memory())):  # one image alone would not fit

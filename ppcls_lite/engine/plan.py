@@ -8,7 +8,7 @@ import paddle
 
 from ppcls_lite import processes
 from ppcls_lite.config import Config
-from ppcls_lite.data import ArrayLoader
+from ppcls_lite.data import BatchLoader
 from ppcls_lite.device import (
     describe_device,
     on_gpu,
@@ -24,6 +24,8 @@ from ppcls_lite.engine.resume import finished_result
 from ppcls_lite.engine.run_dir import RunDir
 from ppcls_lite.errors import UserError
 from ppcls_lite.measure.complexity import count_macs, count_params
+from ppcls_lite.tasks.setup import complete
+from ppcls_lite.tasks.task import Task
 from ppcls_lite.text import describe_bytes, describe_seconds
 
 logger = logging.getLogger(__name__)
@@ -41,21 +43,23 @@ def make_plan(config: Config) -> str:
     """
     if processes.count_processes() > 1:
         raise UserError("--dry-run plans for one process; start it without paddle.distributed.launch")
+    setup = complete(config)
+    config = setup.config
     open_device(config)
     run_dir = RunDir(config.Global.output_dir)
     if config.Global.resume and finished_result(config, run_dir):
         return f"{run_dir.path} is finished; nothing would be done"
     run = config.Global
     with paddle.utils.unique_name.guard():
-        prepared = prepare(config, run_dir)
+        prepared = prepare(setup, run_dir)
         loaders, network = prepared.loaders, prepared.model.network
         steps, batch_size = len(loaders.train), loaders.train.largest_batch
-        macs = count_macs(network, config.input_size, prepared.dataset.info.channels)
-        estimate = estimate_memory(config, prepared.model, loaders)
+        macs = count_macs(network, setup.input_size, setup.channels)
+        estimate = estimate_memory(setup, prepared.model, loaders)
         probe = _Probe(prepared.model, loaders.train, estimate)
         step_seconds, memory, how = probe.measure()
         part = loaders.val if loaders.val is not None else loaders.test
-        score_seconds = _seconds_to_score(network, part)
+        score_seconds = _seconds_to_score(network, setup.task, part)
 
     todo = range(prepared.progress.epoch + 1, run.epochs + 1)
     scorings = sum(epoch % run.eval_interval == 0 or epoch == run.epochs for epoch in todo)
@@ -68,8 +72,8 @@ def make_plan(config: Config) -> str:
         + (f", resumed from {prepared.checkpoint}" if prepared.checkpoint else ""),
         f"device    {describe_device()}",
         f"network   {config.Arch['name']} {config.arch_options}",
-        f"          {count_params(network):,} parameters, {macs:,} multiply-adds at {config.input_size} px",
-        f"data      {prepared.dataset.info.name} from {prepared.dataset.source}: "
+        f"          {count_params(network):,} parameters, {macs:,} multiply-adds at {setup.input_size} px",
+        f"data      {prepared.dataset.spec.name} from {prepared.dataset.source}: "
         f"{len(loaders.train.split):,} training images"
         + (f", {len(loaders.val.split):,} validation" if loaders.val is not None else "")
         + f", {len(loaders.test.split):,} test",
@@ -90,9 +94,9 @@ def make_plan(config: Config) -> str:
 class _Probe:
     """Time and memory of a training step, measured where that is quick and fits, else time from smaller batches."""
 
-    def __init__(self, model: paddle.Model, loader: ArrayLoader, estimate: Estimate):
+    def __init__(self, model: paddle.Model, loader: BatchLoader, estimate: Estimate):
         self.model, self.batch_size, self.estimate = model, loader.largest_batch, estimate
-        self.images, self.labels = next(iter(loader))
+        self.batch = next(iter(loader))
 
     def measure(self) -> tuple[float, int | None, str]:
         """(seconds a step, bytes of memory at the peak where that was measured, how the time was found)."""
@@ -110,20 +114,20 @@ class _Probe:
         return step, None, f"estimated from batches of {sizes[0]} and {sizes[1]}"
 
     def _step(self, size: int) -> tuple[float, int]:
-        repeats = -(-size // len(self.labels))
-        images = np.concatenate([self.images] * repeats)[:size]
-        labels = np.concatenate([self.labels] * repeats)[:size]
+        repeats = -(-size // len(self.batch[0]))
+        images, *labels = (np.concatenate([part] * repeats)[:size] for part in self.batch)
         reset_peak_memory()
         synchronize()
         start = time.perf_counter()
-        self.model.train_batch([images], [labels])
+        self.model.train_batch([images], labels)
         synchronize()
         return time.perf_counter() - start, peak_memory()
 
 
-def _seconds_to_score(network, loader) -> float:
+def _seconds_to_score(network, task: Task, loader: BatchLoader) -> float:
     """Seconds for one scoring, from some of its images."""
-    images, labels = next(iter(loader))
-    few = len(labels) if on_gpu() else min(8, len(labels))
-    evaluate(network, [(images[:few], labels[:few])])
-    return evaluate(network, [(images[:few], labels[:few])]).seconds / few * len(loader.split)
+    batch = next(iter(loader))
+    few = len(batch[0]) if on_gpu() else min(8, len(batch[0]))
+    batch = tuple(part[:few] for part in batch)
+    evaluate(network, task, [batch])
+    return evaluate(network, task, [batch]).seconds / few * len(loader.split)

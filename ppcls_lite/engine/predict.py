@@ -1,6 +1,7 @@
 """``open_predictor``: whatever holds a trained network, ready to predict."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from ppcls_lite import config as configs
@@ -8,8 +9,11 @@ from ppcls_lite.deploy.exported import is_exported, prefix_of, read_metadata
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.runtimes import ONNX, eager, open_runtime
 from ppcls_lite.device import select_device
-from ppcls_lite.engine.trained import describe_network, load_trained
+from ppcls_lite.engine.run_dir import METADATA
+from ppcls_lite.engine.trained import describe_network, load_network, load_trained
 from ppcls_lite.errors import UserError
+from ppcls_lite.tasks.metadata import Metadata
+from ppcls_lite.tasks.setup import load_setup
 from ppcls_lite.weights import find_weights
 
 logger = logging.getLogger(__name__)
@@ -47,18 +51,26 @@ def open_predictor(
     place = path if path.suffix == ONNX else prefix_of(path)
     metadata = read_metadata(place)
     if metadata.weights == "random":
-        logger.warning("warning: %s was exported with random weights: its classes mean nothing", path)
+        logger.warning("warning: %s was exported with random weights: its predictions mean nothing", path)
     return Predictor(metadata, open_runtime(place, backend, threads))
 
 
 def _from_weights(path: Path, config_file: str | None) -> Predictor:
     weights = find_weights(path)
     # A run's own folder, or that of one of its checkpoints.
-    folders = (weights.parent, weights.parent.parent.parent)
-    found = [folder / "config.yaml" for folder in folders if (folder / "config.yaml").is_file()]
-    if not config_file and not found:
+    parents = (weights.parent, weights.parent.parent.parent)
+    folders = [folder for folder in parents if (folder / "config.yaml").is_file()]
+    if not config_file and not folders:
         raise UserError(f"{weights} lies in no run folder with a config.yaml; name its configuration with -c")
-    config = configs.load(config_file or found[0])
-    network = load_trained(config, weights, resizes=False)
+    described = None if config_file else folders[0] / METADATA
+    if described is not None and described.is_file():  # needs no data set
+        metadata = Metadata.from_json(described.read_text(), described)
+        config, task = configs.load(folders[0] / "config.yaml"), metadata.restore_task()
+        network = load_network(config.Arch, task, weights)
+        metadata = replace(metadata, weights=str(weights))
+    else:
+        setup = load_setup(config_file or folders[0] / "config.yaml")
+        config, network = setup.config, load_trained(setup, weights, prepares=False)
+        metadata = describe_network(setup, str(weights))
     logger.info("%s: %s", config.Global.name, weights)
-    return Predictor(describe_network(config, config.input_size, str(weights)), eager(network))
+    return Predictor(metadata, eager(network))

@@ -1,4 +1,4 @@
-"""``prepare(config)``: all that a run needs before its first step, for training and for planning alike."""
+"""``prepare(setup)``: all that a run needs before its first step, for training and for planning alike."""
 
 import datetime
 import logging
@@ -9,14 +9,15 @@ import paddle
 
 from ppcls_lite import processes
 from ppcls_lite.config import Config
-from ppcls_lite.data import ArrayLoader, Dataset, fetch_dataset, load_dataset
+from ppcls_lite.data import BatchLoader, Dataset
 from ppcls_lite.device import select_device
-from ppcls_lite.engine import parts
+from ppcls_lite.engine import build
 from ppcls_lite.engine.checkpoint import load_checkpoint
 from ppcls_lite.engine.resume import find_resume_point
 from ppcls_lite.engine.run_dir import Progress, RunDir, read_progress
 from ppcls_lite.engine.seeding import seed_everything
 from ppcls_lite.errors import UserError
+from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.weights import load_pretrained
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class Prepared:
     """
 
     dataset: Dataset
-    loaders: parts.Loaders
+    loaders: build.Loaders
     model: paddle.Model
     checkpoint: Path | None
     origin: Path | None
@@ -49,7 +50,7 @@ def open_device(config: Config) -> None:
     processes.connect(select_device(config.Global.device))
 
 
-def prepare(config: Config, run_dir: RunDir) -> Prepared:
+def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
     """Read the data, build the network, load weights or checkpoint; nothing is written.
 
     Process 0 decides where to go on from, and downloads; then all read the same files.
@@ -57,15 +58,17 @@ def prepare(config: Config, run_dir: RunDir) -> Prepared:
     Raises:
         UserError: the run folder is in use, or data, weights or checkpoint do not fit.
     """
+    config, task = setup.config, setup.task
     checkpoint, origin, progress = processes.decide(lambda: _find_start(config, run_dir))
     if processes.count_processes() > 1:
-        processes.decide(lambda: fetch_dataset(config.DataLoader.dataset, config.DataLoader.root))
-    dataset = processes.agree(lambda: load_dataset(config.DataLoader.dataset, config.DataLoader.root))
-    loaders = parts.build_loaders(config, dataset)
+        processes.decide(setup.source.fetch)
+    dataset = processes.agree(lambda: setup.source.load(setup.reading))
+    loaders = processes.agree(lambda: build.build_loaders(config, dataset, setup.column))
+    task.fit(loaders.train.split.targets[setup.column])
     seed_everything(config.Global.seed)
-    network = parts.share_batch_norm(config, parts.build_network(config))
-    scaling = parts.loss_scaling(config)
-    model = parts.build_trainer(config, network, loaders.train, scaling)
+    network = build.share_batch_norm(build.build_network(setup), config.Global.sync_batch_norm)
+    scaling = build.loss_scaling(config)
+    model = build.build_trainer(config, network, task, loaders.train, scaling)
     if checkpoint is not None:
         _announce_other_processes(progress, loaders.train)
         steps = progress.epoch * len(loaders.train)
@@ -85,7 +88,7 @@ def _find_start(config: Config, run_dir: RunDir) -> tuple[Path | None, Path | No
     return checkpoint, origin, progress
 
 
-def _announce_other_processes(progress: Progress, loader: ArrayLoader) -> None:
+def _announce_other_processes(progress: Progress, loader: BatchLoader) -> None:
     was, now = progress.processes, loader.world_size
     if was != now:
         logger.warning(

@@ -10,31 +10,35 @@ import numpy as np
 import paddle
 import visualdl
 
-from ppcls_lite.config import Config
 from ppcls_lite.device import describe_device
 from ppcls_lite.engine.prepare import Prepared
 from ppcls_lite.engine.run_dir import Progress
 from ppcls_lite.measure.complexity import count_macs, count_params
+from ppcls_lite.tasks.setup import Setup
+from ppcls_lite.tasks.task import Task
 
 logger = logging.getLogger(__name__)
 
+_FACTS = "name arch alpha seed dataset dataset_sha256 dataset_official train_images test_images target"
 
-def describe_run(config: Config, prepared: Prepared) -> dict[str, Any]:
+
+def describe_run(setup: Setup, prepared: Prepared) -> dict[str, Any]:
     """The facts of a run that training does not change, logged and for result.json."""
     dataset, loaders, network = prepared.dataset, prepared.loaders, prepared.model.network
-    size = config.input_size
+    config, size = setup.config, setup.input_size
     facts = {
         "name": config.Global.name,
         "arch": config.Arch["name"],
         "alpha": config.Arch.get("alpha"),
         "seed": config.Global.seed,
-        "dataset": dataset.info.name,
-        "dataset_sha256": dataset.sha256(),
+        "dataset": dataset.spec.name,
+        "dataset_sha256": dataset.sha256,
         "dataset_official": dataset.official,
         "train_images": len(loaders.train.split),
         "test_images": len(loaders.test.split),
+        "target": {"column": setup.column, **setup.task.describe()},
         "params": count_params(network),
-        "macs": count_macs(network, size, dataset.info.channels),
+        "macs": count_macs(network, size, setup.channels),
         "device": describe_device(),
         "versions": describe_versions(),
         "config_sha256": config.sha256(),
@@ -49,51 +53,56 @@ def describe_run(config: Config, prepared: Prepared) -> dict[str, Any]:
         f"{facts['macs']:,}",
         size,
     )
+    official = {True: " (official)", False: " (not the official files)", None: ""}[dataset.official]
     logger.info(
-        "%s: %d training%s, %d test images from %s (%s), sha256 %s",
-        dataset.info.name,
+        "%s: %d training%s, %d test images from %s%s, sha256 %s",
+        dataset.spec.name,
         len(loaders.train.split),
         validation,
         len(loaders.test.split),
         dataset.source,
-        "official" if dataset.official else "not the official files",
+        official,
         facts["dataset_sha256"][:12],
     )
     return facts
 
 
-def conclude(facts: dict[str, Any], last: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def conclude(
+    facts: dict[str, Any], last: dict[str, Any], progress: Progress, task: Task, skipped: int
+) -> dict[str, Any]:
     """What result.json holds, from the facts and the last epoch's row with its test scores."""
+    headline = task.headline
     seconds = sum(row["seconds"] for row in progress.rows)
     images = sum(row["images_per_sec"] * row["seconds"] for row in progress.rows)
     outcome = {
+        "skipped_images": skipped,
         "epochs": progress.epoch,
-        "test_top1": last["test_top1"],
-        "test_loss": last["test_loss"],
-        "val_top1": last.get("val_top1"),
-        "best_val_top1": progress.best_val_top1,
+        "task": task.name,
+        "metric": headline.name,
+        "score": last[f"test_{headline.name}"],
+        "unit": headline.unit,
+        "higher_is_better": headline.higher_is_better,
+        **{f"test_{name}": last[f"test_{name}"] for name in (*(metric.name for metric in task.metrics), "loss")},
+        f"val_{headline.name}": last.get(f"val_{headline.name}"),
+        f"best_val_{headline.name}": progress.best_val,
         "best_epoch": progress.best_epoch,
         "images_per_sec": images / seconds,
         "processes": progress.processes,
         "started": progress.started,
         "wall_s": progress.wall_s,
     }
-    merged = {**facts, **outcome}
-    order = (
-        "name arch alpha seed dataset dataset_sha256 dataset_official train_images test_images epochs "
-        "test_top1 test_loss val_top1 best_val_top1 best_epoch "
-        "params macs processes images_per_sec started wall_s device versions config_sha256 git_commit"
-    )
-    return {key: merged[key] for key in order.split()}
+    which, what = _FACTS.split(), {key: value for key, value in facts.items() if key not in _FACTS.split()}
+    return {key: facts[key] for key in which} | outcome | what
 
 
 def final_metrics(result: dict[str, Any]) -> dict[str, float]:
-    names = ("test_top1", "test_loss", "images_per_sec", "wall_s")
+    names = (f"test_{result['metric']}", "test_loss", "images_per_sec", "wall_s")
     return {f"outcome/{name}": result[name] for name in names}
 
 
-def hparams(config: Config) -> dict[str, Any]:
+def hparams(setup: Setup) -> dict[str, Any]:
     """The settings that tell runs apart, flat."""
+    config = setup.config
     lr = config.Optimizer.lr
     return {
         "run": config.Global.name,
@@ -102,7 +111,7 @@ def hparams(config: Config) -> dict[str, Any]:
         **{key: value for key, value in config.arch_options.items() if key != "num_classes"},
         "epochs": config.Global.epochs,
         "batch_size": config.DataLoader.batch_size,
-        "image_size": config.input_size,
+        "image_size": setup.input_size,
         "optimizer": config.Optimizer.name,
         "schedule": lr.name,
         "learning_rate": lr.learning_rate,

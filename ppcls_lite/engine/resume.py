@@ -80,18 +80,26 @@ def check_same_settings(config: Config, run_dir: RunDir, elsewhere: str = "anoth
     Raises:
         UserError: naming what differs; ``elsewhere`` is what to choose instead.
     """
-    theirs = run_dir.config()
-    if theirs is None:
+    changed = changed_settings(config, run_dir)
+    if changed is None:
         raise UserError(
             f"Global.output_dir {run_dir.path} is not empty, and its config.yaml is missing or damaged: "
             f"restore that, or choose {elsewhere}"
         )
-    was, now = fill_in_defaults(theirs), flatten(config.outcome_dict())
-    changed = [f"{key} was {was.get(key)}, is {value}" for key, value in now.items() if was.get(key) != value]
     if changed:
         raise UserError(
             f"{run_dir.path} was made with other settings ({', '.join(changed)}); restore them, or choose {elsewhere}"
         )
+
+
+def changed_settings(config: Config, run_dir: RunDir) -> list[str] | None:
+    """What differs between ``config`` and the configuration that made the run folder; None where that is not known."""
+    theirs = run_dir.config()
+    if theirs is None:
+        return None
+    was, now = fill_in_defaults(theirs), flatten(config.outcome_dict())
+    now = {**dict.fromkeys(key for key in was if key.startswith("Heads.")), **now}
+    return [f"{key} was {was.get(key)}, is {value}" for key, value in now.items() if was.get(key) != value]
 
 
 def find_checkpoint(path: str | Path) -> Path:

@@ -17,6 +17,7 @@ from ppcls_lite.engine.lock import FolderLock
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import TEMPORARY, digest, parse_json, replacing, user_path, write_text
 from ppcls_lite.options import NonNegative, Positive, coerce
+from ppcls_lite.tasks.task import Task
 from ppcls_lite.weights import SUFFIX
 
 logger = logging.getLogger(__name__)
@@ -25,17 +26,13 @@ MOST_RECENT = 2  # checkpoints kept, the best aside
 # The files of a checkpoint folder, the last one in the format of sha256sum.
 WEIGHTS, OPTIMIZER, SCALER, PROGRESS = "model.pdparams", "model.pdopt", "model.pdscaler", "state.json"
 SUMS = "SHA256SUMS"
+METADATA = "metadata.json"
+_CLASSIFICATION = {"task": "classification", "metric": "top1", "unit": "%", "higher_is_better": True}
 DAMAGED = ".damaged"  # ending of checkpoint folders that were set aside
 _EPOCH = re.compile(r"epoch_(\d{4,})")
 
-COLUMNS = [
-    "epoch",
-    "lr",
-    *(f"{part}_{score}" for part in ("train", "val", "test") for score in ("loss", "top1", "top5")),
-    "images_per_sec",
-    "seconds",
-]
-FIGURES = ("test_top1", "test_loss", "epochs", "params", "macs", "images_per_sec", "wall_s")  # of each result.json
+_COLUMN = re.compile(r"epoch|lr|(train|val|test)_\w+|images_per_sec|seconds")  # of metrics.csv
+REQUIRED_FIELDS = ("score", "test_loss", "epochs", "params", "macs", "images_per_sec", "wall_s")  # of each result.json
 
 
 @dataclass
@@ -49,7 +46,7 @@ class Progress:
 
     epoch: NonNegative = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
-    best_val_top1: float | None = None
+    best_val: float | None = None
     best_epoch: Positive | None = None
     wall_s: float = 0.0
     processes: Positive = 1
@@ -106,7 +103,12 @@ class RunDir:
             result = parse_json((self.path / "result.json").read_text())
         except (OSError, ValueError):
             return None
-        whole = isinstance(result, dict) and all(_is_number(result.get(key)) for key in FIGURES)
+        if not isinstance(result, dict):
+            return None
+        if "metric" not in result and "test_top1" in result:  # written before there were other tasks
+            result = {**result, **_CLASSIFICATION, "score": result["test_top1"]}
+        whole = all(_is_number(result.get(key)) for key in REQUIRED_FIELDS)
+        whole = whole and all(isinstance(result.get(key), type(value)) for key, value in _CLASSIFICATION.items())
         return result if whole else None
 
     def config(self) -> dict[str, Any] | None:
@@ -132,10 +134,16 @@ class RunDir:
         """Write result.json; the last thing that a run does."""
         write_text(self.path / "result.json", json.dumps(result, indent=2) + "\n")
 
-    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
-        """Write metrics.csv, a row an epoch; what was not measured stays empty."""
+    def write_metadata(self, metadata: dict[str, Any]) -> None:
+        """Write metadata.json: what the network needs to be fed and read."""
+        write_text(self.path / METADATA, json.dumps(metadata, indent=1) + "\n")
+
+    def write_metrics(self, rows: list[dict[str, Any]], task: Task) -> None:
+        """Write metrics.csv, a row an epoch, with the task's metrics; what was not measured stays empty."""
+        scores = ("loss", *(metric.name for metric in task.metrics))
+        measured = [f"{part}_{score}" for part in ("train", "val", "test") for score in scores]
         with replacing(self.path / "metrics.csv") as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, ["epoch", "lr", *measured, "images_per_sec", "seconds"])
             writer.writeheader()
             writer.writerows(rows)
 
@@ -248,7 +256,10 @@ def read_progress(checkpoint: Path) -> Progress:
         UserError: damaged.
     """
     try:
-        progress = Progress(**parse_json((checkpoint / PROGRESS).read_text()))
+        stored = parse_json((checkpoint / PROGRESS).read_text())
+        if "best_val_top1" in stored:  # written before there were other tasks
+            stored["best_val"] = stored.pop("best_val_top1")
+        progress = Progress(**stored)
         _check_progress(progress)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{checkpoint / PROGRESS} is damaged ({error}); remove that checkpoint folder") from None
@@ -264,7 +275,8 @@ def _check_progress(progress: Progress) -> None:
     if not rows or len(rows) != progress.epoch or [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
         raise ValueError("its rows are not one an epoch")
     for row in rows:
-        if not {"lr", "train_loss", "images_per_sec", "seconds"} <= set(row) <= set(COLUMNS):
+        needed = {"lr", "train_loss", "images_per_sec", "seconds"}
+        if not needed <= set(row) or not all(map(_COLUMN.fullmatch, row)):
             raise ValueError("its rows have other columns")
         if not all(map(_is_number, row.values())):
             raise ValueError("its rows hold more than numbers")

@@ -1,34 +1,115 @@
-"""``score(config, weights)``: the scores of trained weights."""
+"""``score(setup, weights)``: the scores of trained weights, on the run's own data or on others."""
 
-from dataclasses import asdict
+import csv
+import logging
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite.config import Config
-from ppcls_lite.data import load_dataset
+import numpy as np
+import paddle
+
+from ppcls_lite import processes
+from ppcls_lite.data import BatchLoader, Dataset, Split, open_source
+from ppcls_lite.engine.build import build_loaders
 from ppcls_lite.engine.evaluate import evaluate
-from ppcls_lite.engine.parts import build_loaders
 from ppcls_lite.engine.prepare import open_device
 from ppcls_lite.engine.trained import load_trained
+from ppcls_lite.errors import UserError
+from ppcls_lite.files import replacing, user_path
+from ppcls_lite.tasks.setup import Setup
+from ppcls_lite.tasks.task import Task
+
+logger = logging.getLogger(__name__)
 
 
-def score(config: Config, weights: str | Path) -> dict[str, Any]:
+def score(
+    setup: Setup, weights: str | Path, data: str | None = None, predictions: Path | None = None
+) -> dict[str, dict[str, Any]]:
     """Score weights on the test images, and on the validation images where there are any.
 
+    Args:
+        data: score on these images in place of the run's own: a folder with one folder for each class, or a list file.
+        predictions: a CSV file that gets the label and the prediction of every image of the last part scored.
+
     Returns:
-        ``weights`` (the file), and ``test`` (and ``val``) with loss, top1, top5, images, seconds.
+        By part (``val`` and ``test``, or ``data``), loss, the task's metrics, images, seconds.
 
     Raises:
-        UserError: weights that are not readable or do not fit.
+        UserError: weights or images that cannot be read or do not fit.
     """
-    open_device(config)
-    network = load_trained(config, weights)
-    loaders = build_loaders(config, load_dataset(config.DataLoader.dataset, config.DataLoader.root))
-    results: dict[str, Any] = {"weights": str(weights)}
-    for part in ("val", "test"):
-        loader = getattr(loaders, part)
-        if loader is not None:
-            scores = asdict(evaluate(network, loader))
-            del scores["confusion"]
-            results[part] = scores
+    if predictions is not None and processes.count_processes() > 1:
+        raise UserError("--predictions is written by one process; start without paddle.distributed.launch")
+    open_device(setup.config)
+    network = load_trained(setup, weights)
+    results = {}
+    for part, loader in _choose_loaders(setup, data).items():
+        scores = evaluate(network, setup.task, loader)
+        results[part] = {**scores.values, "images": scores.images, "seconds": scores.seconds}
+    if predictions is not None:
+        _write_rows(predictions, predict_split(network, setup.task, loader))
     return results
+
+
+def _choose_loaders(setup: Setup, data: str | None) -> Mapping[str, BatchLoader]:
+    if data is not None:
+        place = {"rank": processes.rank(), "world_size": processes.count_processes()}
+        split = processes.agree(lambda: load_labeled(setup, data))
+        return {"data": BatchLoader(split, setup.column, setup.config.DataLoader.eval_batch_size, **place)}
+    loaders = build_loaders(setup.config, setup.source.load(setup.reading), setup.column)
+    found = {"val": loaders.val, "test": loaders.test}
+    return {part: loader for part, loader in found.items() if loader is not None}
+
+
+def load_labeled(setup: Setup, path: str) -> Split:
+    """Images of a folder or a list with labels of the setup's classes.
+
+    Raises:
+        UserError: the task has no classes, or a label is none of them.
+    """
+    column = setup.spec.columns[setup.column]
+    if column.kind != "class":
+        raise UserError("--data is for networks of classes, and this one predicts numbers")
+    place = user_path(path)
+    if place.is_dir():
+        dataset = open_source("image_folder", place).load(setup.reading)
+    else:
+        dataset = open_source("list_file", None, {"train_list": str(place)}).load(setup.reading)
+    split = _choose_part(dataset)
+    labels = split.targets["label"]
+    if place.is_dir():  # named by its folders
+        foreign = [name for name in dataset.spec.classes if name not in column.classes]
+        if foreign:
+            raise UserError(f"--data {path} has the class folder {foreign[0]}/, which is none of the run's classes")
+        labels = np.array([column.classes.index(name) for name in dataset.spec.classes])[labels]
+    elif labels.max() >= len(column.classes):
+        raise UserError(f"--data {path} has the label {labels.max()}, and the run has {len(column.classes)} classes")
+    return Split(split.images, {setup.column: labels})
+
+
+def _choose_part(dataset: Dataset) -> Split:
+    part = next(part for part in ("test", "val", "train") if part in dataset.parts)
+    if len(dataset.parts) > 1:
+        logger.info("%s has %s; scoring on %s", dataset.source, ", ".join(dataset.parts), part)
+    return dataset.parts[part]
+
+
+@paddle.no_grad()
+def predict_split(network: paddle.nn.Layer, task: Task, loader: BatchLoader) -> Iterator[dict[str, Any]]:
+    """For every image of a loader's split its path, ``label``, and what the task's :meth:`~Task.row` gives."""
+    images, target = loader.split.images, loader.split.targets[loader.column]
+    network.eval()
+    for pixels, chosen in images.read(loader.batches()):
+        outputs = network(paddle.to_tensor(pixels)).numpy()
+        for index, values in zip(chosen, task.decode(outputs), strict=True):
+            yield {"image": images.path(index), "label": task.name_target(target[index]), **task.row(values)}
+
+
+def _write_rows(path: Path, rows: Iterator[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first = next(rows)
+    with replacing(path) as temporary, open(temporary, "w", newline="", errors="surrogateescape") as file:
+        writer = csv.DictWriter(file, list(first))
+        writer.writeheader()
+        writer.writerow(first)
+        writer.writerows(rows)

@@ -12,8 +12,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ppcls_lite import processes
 from ppcls_lite.config import Config, flatten
+from ppcls_lite.data.workers import WORKER_KILLED
 from ppcls_lite.device import peak_memory, reset_peak_memory
-from ppcls_lite.engine import callbacks, parts
+from ppcls_lite.engine import build, callbacks
 from ppcls_lite.engine.checkpoint import restore_weights
 from ppcls_lite.engine.dashboard import Dashboard
 from ppcls_lite.engine.evaluate import evaluate
@@ -22,9 +23,11 @@ from ppcls_lite.engine.prepare import Prepared, open_device, prepare
 from ppcls_lite.engine.result import conclude, describe_run, final_metrics, hparams
 from ppcls_lite.engine.resume import finished_result
 from ppcls_lite.engine.run_dir import Progress, RunDir
+from ppcls_lite.engine.trained import describe_network
 from ppcls_lite.errors import TrainingError
 from ppcls_lite.logs import LogFile, warn
 from ppcls_lite.signals import held_back
+from ppcls_lite.tasks.setup import Setup, complete
 from ppcls_lite.text import describe_bytes
 
 logger = logging.getLogger(__name__)
@@ -45,14 +48,16 @@ def train(config: Config, force: bool = False) -> dict[str, Any]:
         UserError: the run folder is in use, data, weights or checkpoint do not fit, or memory is not enough.
         TrainingError: the loss is no number any more, or the run folder cannot be written to.
     """
+    setup = complete(config)
+    config = setup.config
     open_device(config)
     run_dir = RunDir(config.Global.output_dir)
     try:
         result = processes.decide(lambda: _claim(config, run_dir))
         if result is not None:
-            logger.info("%s is finished: test top-1 %.4f", run_dir.path, result["test_top1"])
+            logger.info("%s is finished: test %s %.4f", run_dir.path, result["metric"], result["score"])
             return result
-        return _train(config, run_dir, force)
+        return _train(setup, run_dir, force)
     finally:
         run_dir.lock.release()
 
@@ -65,36 +70,38 @@ def _claim(config: Config, run_dir: RunDir) -> dict[str, Any] | None:
     return finished_result(config, run_dir) if config.Global.resume else None
 
 
-def _train(config: Config, run_dir: RunDir, force: bool) -> dict[str, Any]:
+def _train(setup: Setup, run_dir: RunDir, force: bool) -> dict[str, Any]:
     # Parameters are named by a counter, and optimizer states by parameters: a fresh count makes resuming possible in
     # any process.
     with paddle.utils.unique_name.guard():
-        prepared = prepare(config, run_dir)
-        estimate = estimate_memory(config, prepared.model, prepared.loaders)
+        prepared = prepare(setup, run_dir)
+        estimate = estimate_memory(setup, prepared.model, prepared.loaders)
         processes.agree(lambda: check_memory(estimate, prepared.loaders.train.largest_batch, force))
         # Only now is there something to write: a mistake above leaves no folder behind.
         reset_peak_memory()
         if processes.rank() != 0:
-            return _run(config, run_dir, prepared)
+            return _run(setup, run_dir, prepared)
         with _explains_failed_writing(run_dir):
-            _open_run_dir(config, run_dir, prepared)
+            _open_run_dir(setup, run_dir, prepared)
             with _log_to(run_dir.log):
                 if prepared.checkpoint is not None:
                     _take_over(run_dir, prepared.checkpoint, prepared.progress)
-                return _run(config, run_dir, prepared)
+                return _run(setup, run_dir, prepared)
 
 
-def _open_run_dir(config: Config, run_dir: RunDir, prepared: Prepared) -> None:
+def _open_run_dir(setup: Setup, run_dir: RunDir, prepared: Prepared) -> None:
     """Make the folder with its configuration, or open it again.
 
     The configuration names another run's checkpoint that this one began from: until it has been copied, that is what
     the run goes on from.
     """
+    config = setup.config
     run_dir.create()
+    run_dir.write_metadata(describe_network(setup, str(run_dir.path)).to_dict())
     began = prepared.origin and str(prepared.origin.absolute())
     kept = dataclasses.replace(config.Global, checkpoints=began, resume=None)
     run_dir.write_config(dataclasses.replace(config, Global=kept).to_yaml())
-    run_dir.write_metrics(prepared.progress.rows)
+    run_dir.write_metrics(prepared.progress.rows, setup.task)
 
 
 def _take_over(run_dir: RunDir, checkpoint: Path, progress: Progress) -> None:
@@ -144,9 +151,9 @@ def _log_to(path: Path):
         handler.close()
 
 
-def _run(config: Config, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
-    progress, loaders = prepared.progress, prepared.loaders
-    facts = describe_run(config, prepared)
+def _run(setup: Setup, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
+    config, task, progress, loaders = setup.config, setup.task, prepared.progress, prepared.loaders
+    facts = describe_run(setup, prepared)
     if progress.processes > 1:
         logger.info(
             "%d processes, %d images a step; where one dies all end, and Global.resume=auto goes on, with any number",
@@ -162,28 +169,29 @@ def _run(config: Config, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
     dashboard = None
     if config.Global.use_visualdl and processes.rank() == 0:
         logger.info("dashboard: visualdl --logdir %s --host 127.0.0.1", run_dir.vdl)
-        dashboard = Dashboard(run_dir.vdl, progress.rows, _display_name(config))
+        metrics = [metric.name for metric in task.metrics]
+        dashboard = Dashboard(run_dir.vdl, progress.rows, _display_name(config), metrics)
         if progress.epoch == 0 or dashboard.is_new:
             dashboard.add_config(flatten(config.to_dict()))
-            dashboard.add_training_images(parts.first_batch(config, loaders.train))
+            dashboard.add_training_images(build.first_images(loaders.train, setup.input_size))
     try:
-        _fit(config, run_dir, prepared, dashboard)
+        _fit(setup, run_dir, prepared, dashboard)
         last = progress.rows[-1]
-        if "test_top1" not in last:  # validation images were scored along the way
-            scores = evaluate(prepared.model.network, loaders.test)
-            last = {**last, "test_loss": scores.loss, "test_top1": scores.top1}
+        if "test_loss" not in last:  # validation images were scored along the way
+            scores = evaluate(prepared.model.network, task, loaders.test)
+            last = {**last, **{f"test_{name}": value for name, value in scores.values.items()}}
             if dashboard is not None:
-                dashboard.add_confusion("test", scores.confusion, prepared.dataset.info.classes, progress.epoch)
-        result = conclude(facts, last, progress)
+                dashboard.add_pictures("test", task.pictures(scores.sums), progress.epoch)
+        result = conclude(facts, last, progress, task, build.count_skipped(loaders))
         if dashboard is not None:
-            dashboard.add_hparams(hparams(config), final_metrics(result), progress.epoch)
+            dashboard.add_hparams(hparams(setup), final_metrics(result), progress.epoch)
     finally:
         if dashboard is not None:
             dashboard.close()
     if processes.rank() == 0:
         run_dir.write_result(result)
     logger.info("memory: %s at the peak", describe_bytes(peak_memory()))
-    logger.info("test top-1 %.4f, loss %.4f", result["test_top1"], result["test_loss"])
+    logger.info("test %s, loss %.4f", task.headline.show(result["score"]), result["test_loss"])
     return result
 
 
@@ -197,13 +205,13 @@ def _display_name(config: Config) -> str:
     return f"{run.name} s{run.seed}, {folder.replace('/', '>')}"
 
 
-def _fit(config: Config, run_dir: RunDir, prepared: Prepared, dashboard: Dashboard | None) -> None:
-    progress, loaders, classes = prepared.progress, prepared.loaders, prepared.dataset.info.classes
-    run, steps = config.Global, len(loaders.train)
+def _fit(setup: Setup, run_dir: RunDir, prepared: Prepared, dashboard: Dashboard | None) -> None:
+    progress, loaders, task = prepared.progress, prepared.loaders, setup.task
+    run, steps = setup.config.Global, len(loaders.train)
     if progress.epoch >= run.epochs:
         return
     part, scored = ("val", loaders.val) if loaders.val is not None else ("test", loaders.test)
-    epoch_end = callbacks.EpochEnd(run_dir, dashboard, run.epochs, run.save_interval, progress)
+    epoch_end = callbacks.EpochEnd(run_dir, dashboard, task, run.epochs, run.save_interval, progress)
     try:
         with _above_the_progress_bar():
             prepared.model.fit(
@@ -212,10 +220,10 @@ def _fit(config: Config, run_dir: RunDir, prepared: Prepared, dashboard: Dashboa
                 verbose=0,
                 callbacks=[
                     callbacks.EpochStart(loaders.train, run.seed, progress),
-                    callbacks.TrainMeter(loaders.train, progress),
+                    callbacks.TrainMeter(loaders.train, task, progress),
                     callbacks.ProgressBar(progress, run.epochs, steps),
                     *([callbacks.StatisticsMean()] if processes.count_processes() > 1 else []),
-                    callbacks.Evaluator(part, scored, run.eval_interval, run.epochs, progress, dashboard, classes),
+                    callbacks.Evaluator(part, scored, task, run.eval_interval, run.epochs, progress, dashboard),
                     epoch_end,
                 ],
             )
@@ -225,6 +233,13 @@ def _fit(config: Config, run_dir: RunDir, prepared: Prepared, dashboard: Dashboa
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 logger.info("stopped in epoch %d; %s", progress.epoch + 1, _how_to_continue(run_dir))
         raise
+    except SystemError as error:
+        # Paddle raises it wherever the main process is when a loading worker is killed.
+        if "DataLoader" not in str(error):
+            raise
+        with held_back():
+            epoch_end.save()
+        raise TrainingError(f"{WORKER_KILLED}; then {_how_to_continue(run_dir)}") from None
     except RuntimeError as error:
         if processes.count_processes() == 1:
             raise

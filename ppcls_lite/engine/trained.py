@@ -1,16 +1,18 @@
 """Networks with the weights that training gave them."""
 
 from pathlib import Path
+from typing import Any
 
 import paddle
 
 from ppcls_lite.config import Config
 from ppcls_lite.config_files import is_set
-from ppcls_lite.data import DATASETS
-from ppcls_lite.deploy.metadata import Metadata
-from ppcls_lite.engine.parts import build_network
+from ppcls_lite.engine.build import build_headed, prepare_input
 from ppcls_lite.engine.run_dir import own_folder
 from ppcls_lite.errors import UserError
+from ppcls_lite.tasks.metadata import Metadata
+from ppcls_lite.tasks.setup import Setup
+from ppcls_lite.tasks.task import Task
 from ppcls_lite.weights import find_weights, load_pretrained
 
 
@@ -31,35 +33,42 @@ def choose_weights(config: Config, config_file: str | Path, overrides: list[str]
         raise UserError(f"random weights tell nothing, and {error}, with -o Global.pretrained_model=PATH") from None
 
 
-def load_trained(config: Config, weights: str | Path, resizes: bool = True) -> paddle.nn.Layer:
-    """The network of ``config`` with ``weights``, in evaluation mode.
+def load_trained(setup: Setup, weights: str | Path, prepares: bool = True) -> paddle.nn.Layer:
+    """The network of ``setup`` with ``weights``, in evaluation mode.
 
     Args:
-        resizes: its input, where the configuration says so.
+        prepares: its input, so that it takes images as loaders yield them.
 
     Raises:
         UserError: the weights are not readable or do not fit.
     """
+    network = load_network(setup.config.Arch, setup.task, weights)
+    if prepares:
+        prepare_input(network, setup.normalization, setup.config.DataLoader.image_size)
+    return network
+
+
+def load_network(arch: dict[str, Any], task: Task, weights: str | Path) -> paddle.nn.Layer:
+    """The network of a configuration's complete section ``Arch`` with ``weights``, in evaluation mode."""
     with paddle.utils.unique_name.guard():
-        network = build_network(config, resizes)
+        network = build_headed(arch, task)
     load_pretrained(network, weights)
+    task.read_head(network)
     network.eval()
     return network
 
 
-def describe_network(config: Config, image_size: int, weights: str) -> Metadata:
-    """Input and outputs of ``config``'s network on images of a side; where its weights came from is told as it is."""
-    data = DATASETS[config.DataLoader.dataset]
-    num_classes = config.Arch["num_classes"]
-    normalize = config.DataLoader.normalize
+def describe_network(setup: Setup, weights: str, image_size: int | None = None) -> Metadata:
+    """Input and output of the network on images of a side (default: the setup's); ``weights`` tells their origin."""
+    config = setup.config
+    mean, std = setup.normalization.mean, setup.normalization.std
     return Metadata(
         name=config.Global.name,
         model=config.Arch["name"],
-        num_classes=num_classes,
-        image_size=image_size,
-        channels=data.channels,
-        mean=data.mean if normalize else (0.0,) * data.channels,
-        std=data.std if normalize else (1.0,) * data.channels,
-        classes=data.classes if len(data.classes) == num_classes else (),
+        image_size=image_size or setup.input_size,
+        channels=setup.channels,
+        mean=mean,
+        std=std,
+        task=setup.task.describe(),
         weights=weights,
     )

@@ -1,7 +1,7 @@
 """Pictures of trained networks: PNG files, and the same for VisualDL."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,15 +10,15 @@ import numpy as np
 import paddle
 from matplotlib.figure import Figure
 
-from ppcls_lite.config import Config
-from ppcls_lite.data import DATASETS, load_dataset
-from ppcls_lite.data.image_file import read_image
+from ppcls_lite.data import Dataset
+from ppcls_lite.data.image_file import load_image
+from ppcls_lite.engine.build import resize
 from ppcls_lite.engine.dashboard import Dashboard
-from ppcls_lite.engine.parts import resize
 from ppcls_lite.engine.trained import choose_weights, load_trained
 from ppcls_lite.errors import UserError
-from ppcls_lite.measure import connectivity, frequency
-from ppcls_lite.measure.pictures import draw_filters
+from ppcls_lite.pictures import connectivity, frequency
+from ppcls_lite.pictures.plots import draw_filters
+from ppcls_lite.tasks.setup import Setup
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +27,13 @@ logger = logging.getLogger(__name__)
 class Trained:
     """A network by its configuration, and the file and settings that name its weights."""
 
-    config: Config
+    setup: Setup
     file: str
     overrides: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
-        return self.config.Global.name
+        return self.setup.config.Global.name
 
     def load(self):
         """The network with its weights, whose file is told.
@@ -41,9 +41,9 @@ class Trained:
         Raises:
             UserError: no weights, or weights that do not fit.
         """
-        weights = choose_weights(self.config, self.file, self.overrides)
+        weights = choose_weights(self.setup.config, self.file, self.overrides)
         logger.info("%s: %s", self.name, weights)
-        return load_trained(self.config, weights)
+        return load_trained(self.setup, weights)
 
 
 def connectivity_picture(trained: Sequence[Trained]) -> tuple[Figure, list[dict[str, str]]]:
@@ -63,18 +63,20 @@ def connectivity_picture(trained: Sequence[Trained]) -> tuple[Figure, list[dict[
     return connectivity.draw_connectivity(names, maps), rows
 
 
-def load_image(file: str | None, index: int | None, dataset: str, root: str | None) -> np.ndarray:
-    """An image file, or a data set's test image by its index, as float32 [C, H, W] in [0, 1].
+def choose_image(file: str | None, index: int | None, load: Callable[[], Dataset]) -> np.ndarray:
+    """An image file, or the test image by its index of the data set that ``load`` reads, as uint8 [C, H, W].
 
     Raises:
         UserError: no such image.
     """
     if file is not None:
-        return read_image(file)
-    images = load_dataset(dataset, root).test.images
+        return load_image(file)
+    dataset = load()
+    images = dataset.parts["test" if "test" in dataset.parts else "train"].images
     if index >= len(images):
-        raise UserError(f"--index is {index}, but {dataset} has test images 0 to {len(images) - 1}")
-    return images[index].astype(np.float32) / 255
+        raise UserError(f"--index is {index}, but {dataset.spec.name} has test images 0 to {len(images) - 1}")
+    (pixels, _), *_ = images.read([np.array([index])])
+    return pixels[0]
 
 
 def stages_picture(trained: Trained, file: str | None, image: np.ndarray) -> tuple[Figure, list[dict[str, str]]]:
@@ -82,20 +84,16 @@ def stages_picture(trained: Trained, file: str | None, image: np.ndarray) -> tup
 
     Args:
         file: of the image, which is resized and cut to the network's input; None where it is the data set's.
-        image: [C, H, W] in [0, 1].
+        image: uint8 [C, H, W].
 
     Raises:
         UserError: no octave network, or no weights.
     """
-    config = trained.config
-    info = DATASETS[config.DataLoader.dataset]
+    setup = trained.setup
     if file is not None:
-        image = read_image(file, info.channels, config.input_size)
-    if config.DataLoader.normalize:
-        mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (info.mean, info.std))
-        image = (image - mean) / std
-    network = trained.load()
-    stages = frequency.octave_stages(network, resize(paddle.to_tensor(image[None]), config.input_size))
+        image = load_image(file, setup.channels, setup.input_size)
+    pixels = paddle.to_tensor(setup.normalization(image[None]))
+    stages = frequency.octave_stages(trained.load(), resize(pixels, setup.input_size))
     rows = [
         {
             "stage": str(stage.number),

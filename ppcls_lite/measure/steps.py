@@ -8,7 +8,8 @@ import paddle
 from paddle import Tensor, nn
 
 from ppcls_lite.arch import octave
-from ppcls_lite.data import ArrayLoader, Split
+from ppcls_lite.data import BatchLoader
+from ppcls_lite.data.dataset import labeled
 from ppcls_lite.device import synchronize
 from ppcls_lite.measure.subject import Subject
 from ppcls_lite.measure.timing import Timing, time_in_turns
@@ -78,11 +79,9 @@ def with_exchange(step: Callable[[], None], add_upsampled: Callable[[Tensor, Ten
 
 
 def time_loader(images: int, batch_size: int, rounds: int) -> Timing:
-    """Seconds for an epoch over ``images`` random 3x32x32 images: crop, flip, normalisation to float32; one process."""
+    """Seconds for an epoch over ``images`` random 3x32x32 images: crop, flip; one process."""
     check_room(3 * 32 * 32 * images, f"{images} images")
     rng = np.random.default_rng(0)
-    split = Split(rng.integers(0, 256, (images, 3, 32, 32), dtype=np.uint8), rng.integers(0, 10, images))
-    loader = ArrayLoader(
-        split, batch_size, mean=(0.5,) * 3, std=(0.25,) * 3, shuffle=True, crop_padding=4, flip=True, drop_last=False
-    )
+    split = labeled(rng.integers(0, 256, (images, 3, 32, 32), dtype=np.uint8), rng.integers(0, 10, images))
+    loader = BatchLoader(split, "label", batch_size, shuffle=True, crop_padding=4, flip=True)
     return time_in_turns({"loader": lambda: [None for _ in loader]}, rounds, warmup=1)["loader"]

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite import config as configs
 from ppcls_lite.arch.registry import build_model, check_input_size, check_options, fixed_input_size, model_options
 from ppcls_lite.config_files import parse_yaml
-from ppcls_lite.data import DATASETS
 from ppcls_lite.errors import UserError
+from ppcls_lite.tasks.setup import load_setup
 
 CIFAR_SIZE = 32
 
@@ -55,10 +54,11 @@ def parse_subjects(texts: Iterable[str], image_size: int | None = None) -> list[
 
 
 def _from_config(text: str, image_size: int | None) -> Subject:
-    config = configs.load(text)
-    channels = DATASETS[config.DataLoader.dataset].channels
-    size = image_size or config.input_size
-    return Subject(config.Global.name, config.Arch["name"], size, channels, config.arch_options)
+    setup = load_setup(text)
+    config = setup.config
+    return Subject(
+        config.Global.name, config.Arch["name"], image_size or setup.input_size, setup.channels, config.arch_options
+    )
 
 
 def _from_model(text: str, image_size: int | None) -> Subject:

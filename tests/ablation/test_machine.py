@@ -6,6 +6,7 @@ import pytest
 
 from ppcls_lite import config as configs
 from ppcls_lite.ablation import machine
+from ppcls_lite.tasks.setup import complete
 
 
 @pytest.fixture
@@ -33,8 +34,12 @@ def cores(monkeypatch):
     return pretend
 
 
-CONFIG = configs.build({"Arch": {"name": "resnet50"}, "DataLoader": {"batch_size": 32}}, "x")  # counted as 1.06 GiB
-LARGE = configs.build({"Arch": {"name": "resnet50"}, "DataLoader": {"batch_size": 256, "image_size": 224}}, "x")
+CONFIG = complete(
+    configs.build({"Arch": {"name": "resnet50"}, "DataLoader": {"batch_size": 32}}, "x")
+)  # counted as 1.06 GiB
+LARGE = complete(
+    configs.build({"Arch": {"name": "resnet50"}, "DataLoader": {"batch_size": 256, "image_size": 224}}, "x")
+)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +93,7 @@ def test_each_run_has_a_gpu_and_does_not_fall_back_to_the_cpu(jobs, runs, device
 def test_gpus_are_left_alone_where_all_runs_are_for_the_cpu(gpus, cores):
     gpus(3)
     cores(2)
-    config = configs.build({"Arch": {"name": "resnet50"}, "Global": {"device": "cpu"}}, "x")
+    config = complete(configs.build({"Arch": {"name": "resnet50"}, "Global": {"device": "cpu"}}, "x"))
     slots = machine.plan_slots(None, [config] * 4, 1)
     assert not any(slot.settings or "CUDA_VISIBLE_DEVICES" in slot.environment for slot in slots)
 

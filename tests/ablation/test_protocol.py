@@ -21,7 +21,7 @@ def test_the_modes_are_there():
 
 @each_protocol
 def test_every_arm_loads_and_every_group_begins_with_a_plain_network(protocol):
-    loaded = {arm.name: arm.load([]) for arm in protocol.arms.values()}
+    loaded = {arm.name: arm.load([]).config for arm in protocol.arms.values()}
     for members in protocol.groups.values():
         assert not loaded[members[0]].Arch["name"].startswith("oct_")
     grouped = {arm for members in protocol.groups.values() for arm in members}
@@ -31,7 +31,7 @@ def test_every_arm_loads_and_every_group_begins_with_a_plain_network(protocol):
 @each_protocol
 def test_the_arms_of_a_group_differ_in_nothing_but_the_network(protocol):
     for members in protocol.groups.values():
-        outcomes = [protocol.arms[arm].load([]).outcome_dict() for arm in members]
+        outcomes = [protocol.arms[arm].load([]).config.outcome_dict() for arm in members]
         for outcome in outcomes:
             del outcome["Arch"]
         assert all(outcome == outcomes[0] for outcome in outcomes)
@@ -40,7 +40,7 @@ def test_the_arms_of_a_group_differ_in_nothing_but_the_network(protocol):
 @each_protocol
 def test_no_two_arms_are_the_same(protocol):
     arms = protocol.arms.values()
-    assert len({arm.load([]).sha256() for arm in arms}) == len(arms)
+    assert len({arm.load([]).config.sha256() for arm in arms}) == len(arms)
 
 
 def test_seeds_are_as_promised():

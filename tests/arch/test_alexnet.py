@@ -8,6 +8,7 @@ from ppcls_lite import config as configs
 from ppcls_lite.arch import build_model
 from ppcls_lite.errors import UserError
 from ppcls_lite.measure.complexity import count_macs, count_params
+from ppcls_lite.tasks.setup import complete
 
 
 def test_alexnet_has_the_published_params_and_multiply_adds():
@@ -47,9 +48,10 @@ def test_lenet_equals_paddle_vision_s(rng):
 )
 def test_images_that_a_network_does_not_take_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
-        configs.build(settings, "x")
+        complete(configs.build(settings, "x"))
 
 
 def test_channels_follow_the_data_set():
     data = {"dataset": "fashion_mnist", "image_size": 32}
-    assert configs.build({"Arch": {"name": "resnet20"}, "DataLoader": data}, "x").Arch["in_channels"] == 1
+    setup = complete(configs.build({"Arch": {"name": "resnet20"}, "DataLoader": data}, "x"))
+    assert setup.config.Arch["in_channels"] == setup.channels == 1

@@ -7,7 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from ppcls_lite.data import cifar10, load_dataset
+from ppcls_lite.data import load_dataset
+from ppcls_lite.data.sources import cifar10
 from ppcls_lite.errors import UserError
 from tests.data.archives import batch, write_archive, write_folder
 
@@ -22,17 +23,17 @@ def test_archive_and_folder_hold_the_same_images(folder, tmp_path):
     shutil.move(write_archive(folder.parent, folder), tmp_path / "cifar-10-python.tar.gz")
     for root in (tmp_path, tmp_path / "cifar-10-python.tar.gz", folder):
         dataset = load_dataset("cifar10", root)
-        assert dataset.sha256() == from_folder.sha256()
+        assert dataset.sha256 == from_folder.sha256
         assert not dataset.official  # md5 sums tell the official files from copies
-    assert from_folder.train.images.shape == (100, 3, 32, 32) and from_folder.train.images.dtype == np.uint8
-    assert from_folder.test.labels.shape == (20,)
+    assert from_folder.parts["train"].images.pixels.shape == (100, 3, 32, 32)
+    assert from_folder.parts["test"].targets["label"].shape == (20,)
 
 
 def test_batches_are_read_in_order_and_channel_first(folder):
     dataset = load_dataset("cifar10", folder)
     raw = pickle.loads((folder / "data_batch_3").read_bytes(), encoding="bytes")
-    np.testing.assert_array_equal(dataset.train.images[40, 1].ravel(), raw[b"data"][0, 1024:2048])
-    assert list(dataset.train.labels[40:60]) == raw[b"labels"]
+    np.testing.assert_array_equal(dataset.parts["train"].images.pixels[40, 1].ravel(), raw[b"data"][0, 1024:2048])
+    assert list(dataset.parts["train"].targets["label"][40:60]) == raw[b"labels"]
 
 
 def test_root_then_environment_then_cache(folder, tmp_path, rng, monkeypatch):

@@ -6,7 +6,8 @@ import struct
 import numpy as np
 import pytest
 
-from ppcls_lite.data import fashion_mnist, load_dataset
+from ppcls_lite.data import load_dataset
+from ppcls_lite.data.sources import fashion_mnist
 from ppcls_lite.errors import UserError
 
 
@@ -29,10 +30,10 @@ def write(folder, rng, images=12):
 def test_the_files_are_read_from_a_folder_or_one_inside_it(under, rng, tmp_path):
     held = write(tmp_path / under, rng)
     dataset = load_dataset("fashion_mnist", tmp_path)
-    for part, split in (("train", dataset.train), ("test", dataset.test)):
-        np.testing.assert_array_equal(split.images[:, 0], held[part][0])
-        np.testing.assert_array_equal(split.labels, held[part][1])
-    assert split.images.dtype == np.uint8 and split.labels.dtype == np.int64 and not dataset.official
+    for part, split in dataset.parts.items():
+        np.testing.assert_array_equal(split.images.pixels[:, 0], held[part][0])
+        np.testing.assert_array_equal(split.targets["label"], held[part][1])
+    assert split.images.pixels.dtype == np.uint8 and split.targets["label"].dtype == np.int64 and not dataset.official
 
 
 def test_they_are_found_by_the_environment_and_equal_paddle_s_reading(rng, tmp_path, monkeypatch):
@@ -40,11 +41,11 @@ def test_they_are_found_by_the_environment_and_equal_paddle_s_reading(rng, tmp_p
 
     write(tmp_path / "fashion-mnist", rng, images=200)  # paddle reads a hundred at a time
     monkeypatch.setenv("PPCLS_DATA", str(tmp_path))
-    ours = load_dataset("fashion_mnist").train
+    ours = load_dataset("fashion_mnist").parts["train"]
     paths = [str(tmp_path / "fashion-mnist" / name) for name in fashion_mnist.FILES["train"]]
     theirs = FashionMNIST(*paths, mode="train", backend="cv2")
-    np.testing.assert_array_equal(ours.images[:, 0], np.stack([theirs[i][0] for i in range(200)]))
-    np.testing.assert_array_equal(ours.labels, [int(theirs[i][1][0]) for i in range(200)])
+    np.testing.assert_array_equal(ours.images.pixels[:, 0], np.stack([theirs[i][0] for i in range(200)]))
+    np.testing.assert_array_equal(ours.targets["label"], [int(theirs[i][1][0]) for i in range(200)])
 
 
 def truncate(path):
@@ -103,5 +104,5 @@ def test_a_download_becomes_the_files_only_when_it_is_whole(rng, tmp_path, monke
     with pytest.raises(UserError, match=r"the download failed \(the line is dead\)"):
         load_dataset("fashion_mnist")
     whole = True
-    assert len(load_dataset("fashion_mnist").test) == 12
+    assert len(load_dataset("fashion_mnist").parts["test"]) == 12
     assert not list(folder.glob("*.part"))

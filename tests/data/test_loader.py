@@ -1,27 +1,30 @@
 """The loader and what it is made of: augmentation, normalisation, order, shards, splits."""
 
 import numpy as np
+import paddle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppcls_lite.data import ArrayLoader, Split, load_dataset, split_balanced
-from ppcls_lite.data.augment import normalize, random_crop, random_flip
+from ppcls_lite.data import BatchLoader, load_dataset, split_balanced
+from ppcls_lite.data.augment import random_crop, random_flip
+from ppcls_lite.data.dataset import labeled
+from ppcls_lite.data.transforms import Normalization, identity
 from ppcls_lite.errors import UserError
 
 
 def numbered(n, size=4):
     """``n`` images, each filled with its number, which is its label, too."""
     labels = np.arange(n)
-    return Split(np.broadcast_to(labels.astype(np.uint8)[:, None, None, None], (n, 3, size, size)).copy(), labels)
+    return labeled(np.broadcast_to(labels.astype(np.uint8)[:, None, None, None], (n, 3, size, size)).copy(), labels)
 
 
 def labels_of(loader):
-    return [int(label) for _, labels in loader for label in labels]
+    return [int(label) for _, labels, _ in loader for label in labels]
 
 
 def batches_of(loader):
-    return [[int(label) for label in labels] for _, labels in loader]
+    return [[int(label) for label in labels] for _, labels, _ in loader]
 
 
 def test_random_crop_equals_the_crop_of_each_image(rng):
@@ -46,27 +49,33 @@ def test_normalize_subtracts_the_mean_and_divides_by_the_std(rng):
     images = rng.integers(0, 256, (5, 3, 4, 4), dtype=np.uint8)
     mean, std = np.array([0.1, 0.2, 0.3]), np.array([0.4, 0.5, 0.6])
     expected = (images / 255.0 - mean[:, None, None]) / std[:, None, None]
-    result = normalize(images, mean, std)
+    result = Normalization(mean, std)(images)
     assert result.dtype == np.float32
     np.testing.assert_allclose(result, expected, atol=1e-6)
-    np.testing.assert_allclose(normalize(images, (0.0,), (1.0,)), images / 255.0, atol=1e-6)
+    np.testing.assert_allclose(identity(3)(images), images / 255.0, atol=1e-6)
+
+
+def test_normalization_gives_tensors_the_same_bytes(rng):
+    images = rng.integers(0, 256, (5, 3, 4, 4), dtype=np.uint8)
+    normalization = Normalization((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    np.testing.assert_array_equal(normalization(paddle.to_tensor(images)).numpy(), normalization(images))
 
 
 def test_training_pixels_come_out_with_mean_0_and_std_1():
     dataset = load_dataset("digits")
-    loader = ArrayLoader(dataset.train, 256, mean=dataset.info.mean, std=dataset.info.std)
-    pixels = np.concatenate([images for images, _ in loader])
+    normalization = Normalization(dataset.spec.mean, dataset.spec.std)
+    pixels = normalization(dataset.parts["train"].images.pixels)
     np.testing.assert_allclose(pixels.mean(axis=(0, 2, 3)), 0.0, atol=2e-3)
     np.testing.assert_allclose(pixels.std(axis=(0, 2, 3)), 1.0, atol=2e-3)
 
 
 def test_images_and_labels_stay_together():
-    for images, labels in ArrayLoader(numbered(50), 8, shuffle=True, seed=3):
-        np.testing.assert_array_equal(np.rint(images[:, 0, 0, 0] * 255), labels)
+    for images, labels, _ in BatchLoader(numbered(50), "label", 8, shuffle=True, seed=3):
+        np.testing.assert_array_equal(images[:, 0, 0, 0], labels)
 
 
 def test_order_follows_from_seed_and_epoch_alone():
-    loaders = [ArrayLoader(numbered(100), 10, shuffle=True, seed=seed) for seed in (0, 0, 1)]
+    loaders = [BatchLoader(numbered(100), "label", 10, shuffle=True, seed=seed) for seed in (0, 0, 1)]
     for loader in loaders:
         loader.set_epoch(1)
     first, again, other_seed = (labels_of(loader) for loader in loaders)
@@ -79,17 +88,17 @@ def test_order_follows_from_seed_and_epoch_alone():
 
 
 def test_augmentation_follows_from_seed_epoch_and_rank(rng):
-    split = Split(rng.integers(0, 256, (16, 3, 8, 8), dtype=np.uint8), np.arange(16))
+    split = labeled(rng.integers(0, 256, (16, 3, 8, 8), dtype=np.uint8), np.arange(16))
 
     def images(**changes):
         options = {"seed": 0, "crop_padding": 2, "flip": True, **changes}
-        (batch, _), *_ = ArrayLoader(split, 8, **options)
+        (batch, *_), *_ = BatchLoader(split, "label", 8, **options)
         return batch
 
     np.testing.assert_array_equal(images(), images())
     assert not np.array_equal(images(), images(seed=1))
-    half = ArrayLoader(split, 8, seed=0, crop_padding=2, flip=True, rank=0, world_size=2)
-    other = ArrayLoader(split, 8, seed=0, crop_padding=2, flip=True, rank=1, world_size=2)
+    half = BatchLoader(split, "label", 8, seed=0, crop_padding=2, flip=True, rank=0, world_size=2)
+    other = BatchLoader(split, "label", 8, seed=0, crop_padding=2, flip=True, rank=1, world_size=2)
     assert half.split is other.split and not np.array_equal(next(iter(half))[0], next(iter(other))[0])
 
 
@@ -98,9 +107,9 @@ def test_shards_overlap_nowhere_and_lose_nothing_that_scoring_needs(n, batch, wo
     split = numbered(n, size=1)
     if shuffle and n < world:
         with pytest.raises(UserError, match=f"{n} training images are too few for {world} processes"):
-            ArrayLoader(split, batch, shuffle=True, world_size=world)
+            BatchLoader(split, "label", batch, shuffle=True, world_size=world)
         return
-    loaders = [ArrayLoader(split, batch, shuffle=shuffle, rank=r, world_size=world) for r in range(world)]
+    loaders = [BatchLoader(split, "label", batch, shuffle=shuffle, rank=r, world_size=world) for r in range(world)]
     shards = [labels_of(loader) for loader in loaders]
     seen = sorted(label for shard in shards for label in shard)
     assert seen == list(range(n))
@@ -116,34 +125,32 @@ def test_processes_share_the_steps_that_one_process_would_make(n, batch, world, 
         return
     split = numbered(n, size=1)
     options = {"shuffle": True, "drop_last": drop_last, "seed": 4}
-    steps = [list(step) for step in batches_of(ArrayLoader(split, batch * world, **options))]
+    steps = [list(step) for step in batches_of(BatchLoader(split, "label", batch * world, **options))]
     if len(steps) > 1 and len(steps[-1]) < world:
         steps[-2:] = [steps[-2] + steps[-1]]
-    loaders = [ArrayLoader(split, batch, rank=rank, world_size=world, **options) for rank in range(world)]
-    shares = np.zeros(len(steps))
+    loaders = [BatchLoader(split, "label", batch, rank=rank, world_size=world, **options) for rank in range(world)]
     for i, parts in enumerate(zip(*map(iter, loaders), strict=True)):
-        assert sorted(label for _, labels in parts for label in labels) == sorted(steps[i])
-        shares[i] = sum(loader.share for loader in loaders)
-        # The mean over processes, by their shares, is the mean over images.
-        means = [labels.mean() * loader.share for (_, labels), loader in zip(parts, loaders, strict=True)]
-        assert np.mean(means) == pytest.approx(np.mean(steps[i]))
-        assert {loader.step_images for loader in loaders} == {len(steps[i])}
-    np.testing.assert_allclose(shares, world)
+        assert sorted(label for _, labels, _ in parts for label in labels) == sorted(steps[i])
+        # The mean over processes of their weighted sums is the mean over images.
+        sums = [(labels * weights).sum() for _, labels, weights in parts]
+        assert np.mean(sums) == pytest.approx(np.mean(steps[i]), rel=1e-5)
+        assert sum(weights.sum() for *_, weights in parts) == pytest.approx(world, rel=1e-5)
+        assert {loader.step_size(i) for loader in loaders} == {len(steps[i])}
 
 
 @given(n=st.integers(1, 60), batch=st.integers(1, 20), world=st.integers(1, 5))
 def test_scoring_deals_out_whole_batches(n, batch, world):
     split = numbered(n, size=1)
-    whole = batches_of(ArrayLoader(split, batch))
-    shards = [batches_of(ArrayLoader(split, batch, rank=rank, world_size=world)) for rank in range(world)]
+    whole = batches_of(BatchLoader(split, "label", batch))
+    shards = [batches_of(BatchLoader(split, "label", batch, rank=rank, world_size=world)) for rank in range(world)]
     assert [shards[i % world][i // world] for i in range(len(whole))] == whole
 
 
 def test_drop_last_leaves_out_the_rest_and_refuses_less_than_a_batch():
-    assert len(labels_of(ArrayLoader(numbered(10), 4, drop_last=True))) == 8
-    assert len(labels_of(ArrayLoader(numbered(10), 4))) == 10
+    assert len(labels_of(BatchLoader(numbered(10), "label", 4, drop_last=True))) == 8
+    assert len(labels_of(BatchLoader(numbered(10), "label", 4))) == 10
     with pytest.raises(UserError, match="batch_size 16 is more than the 10 training images"):
-        ArrayLoader(numbered(10), 16, drop_last=True)
+        BatchLoader(numbered(10), "label", 16, drop_last=True)
 
 
 @given(size=st.integers(10, 90), seed=st.integers(0, 5))
@@ -164,9 +171,11 @@ def test_impossible_splits_are_refused(size):
 
 def test_digits_are_those_that_scikit_learn_bundles():
     dataset = load_dataset("digits")
-    assert (len(dataset.train), len(dataset.test)) == (1437, 360)
-    assert dataset.train.images.shape[1:] == (3, 32, 32) and dataset.train.images.max() == 255
+    train, test = dataset.parts["train"], dataset.parts["test"]
+    assert (len(train), len(test)) == (1437, 360)
+    assert train.images.shape == (3, 32, 32) and train.images.pixels.max() == 255
     assert dataset.official
-    assert np.bincount(dataset.test.labels).min() >= 34
+    assert np.bincount(test.targets["label"]).min() >= 34
+    np.testing.assert_array_equal(test.targets["label"], test.targets["value"])
     with pytest.raises(UserError, match="root does not apply to digits"):
         load_dataset("digits", "somewhere")

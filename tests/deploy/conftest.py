@@ -6,7 +6,8 @@ import pytest
 from ppcls_lite.arch import build_model, model_options
 from ppcls_lite.arch.registry import fixed_input_size
 from ppcls_lite.deploy.export import settle
-from ppcls_lite.deploy.metadata import Metadata
+from ppcls_lite.tasks.classification import Classification
+from ppcls_lite.tasks.metadata import Metadata
 
 
 @pytest.fixture
@@ -22,6 +23,7 @@ def settled():
         settle(network, size, channels)
         classes = options.get("num_classes", known["num_classes"].default)
         zeros, ones = (0.0,) * channels, (1.0,) * channels
-        return network, Metadata(name, name, classes, size, channels, zeros, ones, (), "random")
+        task = Classification((), classes).describe()
+        return network, Metadata(name, name, size, channels, zeros, ones, task, "random")
 
     return make

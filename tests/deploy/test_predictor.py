@@ -1,14 +1,16 @@
 """Predicting image files: every image in its place, whatever the batches; what is no image is named."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ppcls_lite.deploy.metadata import Metadata
 from ppcls_lite.deploy.predictor import Prediction, Predictor, list_images
 from ppcls_lite.errors import UserError
+from ppcls_lite.tasks.classification import Classification
+from ppcls_lite.tasks.metadata import Metadata
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def pictures(tmp_path):
 @pytest.fixture
 def predictor():
     """It finds an image's brightness: class i is likest to i / 5."""
-    metadata = Metadata("x", "x", 5, 8, 1, (0.5,), (0.25,), tuple("abcde"), "random")
+    metadata = Metadata("x", "x", 8, 1, (0.5,), (0.25,), Classification("abcde", 5).describe(), "random")
 
     def run(images):
         assert images.shape[1:] == (1, 8, 8) and images.dtype == np.float32
@@ -38,10 +40,13 @@ def predictor():
 
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
 def test_every_image_gets_its_own_classes_whatever_the_batches(batch_size, pictures, predictor):
-    found = list(predictor.predict_files(list_images([pictures]), batch_size, most=2))
+    found = list(predictor.predict_files(list_images([pictures]), batch_size))
     images = [one for one in found if isinstance(one, Prediction)]
-    assert [(one.image.stem, one.top[0][:2]) for one in images] == [(str(i), (i, "abcde"[i])) for i in range(5)]
-    assert all(len(one.top) == 2 and 1 > one.top[0][2] > one.top[1][2] > 0 for one in images)
+    best = [(one.image.stem, one.values["top"][0]["name"]) for one in images]
+    assert best == [(str(i), "abcde"[i]) for i in range(5)]
+    for one in images:
+        shares = [best["probability"] for best in one.values["top"]]
+        assert 1 > shares[0] > shares[1] > 0 and sum(shares) == pytest.approx(1)
     ((file, reason),) = [one for one in found if not isinstance(one, Prediction)]
     assert file == pictures / "1a.txt" and "no image" in reason
 
@@ -55,13 +60,8 @@ def test_a_network_of_one_batch_size_gets_no_other(pictures, predictor):
 
     fixed = Predictor(replace(predictor.metadata, batch_size=2), run)
     files = [file for file in list_images([pictures]) if file.suffix == ".png"]
-    found = list(fixed.predict_files(files, batch_size=3, most=5))
-    assert sizes == [2, 2, 2] and found == list(predictor.predict_files(files, batch_size=5, most=5))
-
-
-def test_probabilities_add_up_and_more_classes_than_there_are_can_be_asked_for(pictures, predictor):
-    (one,) = predictor.predict_files([pictures / "0.png"], 1, most=9)
-    assert len(one.top) == 5 and sum(share for _, _, share in one.top) == pytest.approx(1)
+    found = list(fixed.predict_files(files, batch_size=3))
+    assert sizes == [2, 2, 2] and found == list(predictor.predict_files(files, batch_size=5))
 
 
 def test_folders_are_searched_in_order_and_what_is_named_must_be_there(pictures, tmp_path):
@@ -76,5 +76,12 @@ def test_folders_are_searched_in_order_and_what_is_named_must_be_there(pictures,
 
 
 def test_classes_without_names_are_numbers(predictor):
-    unnamed = Metadata("x", "x", 5, 8, 1, (0.5,), (0.25,), (), "random")
-    assert unnamed.class_name(3) == "3" and predictor.metadata.class_name(3) == "d"
+    unnamed = replace(predictor.metadata, task=Classification((), 5).describe())
+    (found,) = Predictor(unnamed, predictor.run).predict(np.full((1, 1, 8, 8), 153, np.uint8))
+    assert found["top"][0]["name"] == "3"
+
+
+def test_metadata_from_before_there_were_tasks_are_read():
+    old = {"name": "x", "model": "x", "num_classes": 2, "image_size": 8, "channels": 1, "mean": [0.5], "std": [0.5]}
+    metadata = Metadata.from_json(json.dumps({**old, "classes": ["a", "b"], "weights": "w", "batch_size": None}), "x")
+    assert metadata.restore_task().describe() == Classification("ab", 2).describe()

@@ -9,12 +9,12 @@ import pytest
 from visualdl import LogReader
 from visualdl.proto import record_pb2
 
-from ppcls_lite import config as configs
 from ppcls_lite.data import load_dataset
-from ppcls_lite.engine import parts
+from ppcls_lite.engine import build
 from ppcls_lite.engine.dashboard import RECORDS
 from ppcls_lite.engine.evaluate import evaluate
-from ppcls_lite.measure import pictures
+from ppcls_lite.pictures import plots
+from ppcls_lite.tasks.setup import load_setup
 from ppcls_lite.weights import load_pretrained
 from tests.engine.helpers import records
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_every_weight_has_a_histogram_of_all_its_values_an_epoch(finished):
     folder, result = finished
     histograms = [value for value in records(folder) if value.WhichOneof("one_value") == "histogram"]
-    network = parts.build_network(configs.load(folder / "config.yaml"))
+    network = build.build_network(load_setup(folder / "config.yaml"))
     weights = {f"weights/{name}": p.size for name, p in network.named_parameters() if p.ndim > 1}
     assert {value.tag for value in histograms} == set(weights)
     for tag, size in weights.items():
@@ -49,12 +49,14 @@ def test_pictures_of_training_images_and_of_both_confusion_matrices_are_there(fi
 
 def test_confusion_counts_every_image_in_its_true_row(finished):
     folder, result = finished
-    config = configs.load(folder / "config.yaml")
-    network = parts.build_network(config)
+    setup = load_setup(folder / "config.yaml")
+    network = build.build_network(setup)
     load_pretrained(network, folder / "last.pdparams")
     dataset = load_dataset("digits")
-    counts = evaluate(network, parts.build_loaders(config, dataset).test).confusion
-    np.testing.assert_array_equal(counts.sum(axis=1), np.bincount(dataset.test.labels, minlength=10))
+    loader = build.build_loaders(setup.config, dataset, "label").test
+    counts = evaluate(network, setup.task, loader).sums["confusion"]
+    labels = dataset.parts["test"].targets["label"]
+    np.testing.assert_array_equal(counts.sum(axis=1), np.bincount(labels, minlength=10))
     assert np.trace(counts) / counts.sum() == pytest.approx(result["test_top1"])
 
 
@@ -69,27 +71,27 @@ def test_confusion_counts_every_image_in_its_true_row(finished):
     ],
 )
 def test_a_grid_has_as_many_images_as_fit(shape, expected):
-    assert pictures.tile(np.zeros(shape, np.float32)).shape == expected
+    assert plots.tile(np.zeros(shape, np.float32)).shape == expected
 
 
 def test_a_grid_shows_the_images_in_reading_order(rng):
     images = rng.random((4, 3, 64, 64), np.float32)
-    grid = pictures.tile(images)
+    grid = plots.tile(images)
     np.testing.assert_array_equal(grid[:64, 64:], np.round(255 * images[1].transpose(1, 2, 0)).astype(np.uint8))
     np.testing.assert_array_equal(grid[64:, :64], np.round(255 * images[2].transpose(1, 2, 0)).astype(np.uint8))
 
 
 def test_training_images_are_those_of_the_first_step_resized_and_back_in_their_range(tiny):
     config = tiny(**{"DataLoader.image_size": 48, "DataLoader.crop_padding": 0})
-    loader = parts.build_loaders(config, load_dataset("digits")).train
-    images = parts.first_batch(config, loader)
+    loader = build.build_loaders(config, load_dataset("digits"), "label").train
+    images = build.first_images(loader, 48)
     assert images.shape == (16, 3, 48, 48) or images.shape == (16, 1, 48, 48)
     assert images.min() > -1e-5 and images.max() < 1 + 1e-5 and images.max() > 0.9
 
 
 @pytest.mark.parametrize("classes", [3, 30])
 def test_a_confusion_matrix_is_drawn_with_few_and_many_classes(classes):
-    figure = pictures.draw_confusion(2 * np.eye(classes, dtype=int), [f"class {i}" for i in range(classes - 1)])
+    figure = plots.draw_confusion(2 * np.eye(classes, dtype=int), [f"class {i}" for i in range(classes - 1)])
     axes = figure.axes[0]
     assert axes.get_title() == f"{2 * classes} of {2 * classes} right (100.00%)"
     assert ("class 0" in [label.get_text() for label in axes.get_xticklabels()]) == (classes < 20)

@@ -12,6 +12,7 @@ from ppcls_lite.engine.prepare import prepare
 from ppcls_lite.engine.run_dir import RunDir
 from ppcls_lite.engine.train import train
 from ppcls_lite.errors import UserError
+from ppcls_lite.tasks.setup import complete
 from tests.tools.helpers import call
 
 GIB = 2**30
@@ -40,9 +41,9 @@ def test_the_estimate_is_within_30_percent_of_the_measured_peak(tmp_path, networ
 
 
 def test_estimating_leaves_the_model_as_it_was(tiny, tmp_path):
-    config = tiny()
+    setup = complete(tiny())
     with paddle.utils.unique_name.guard():
-        prepared = prepare(config, RunDir(tmp_path / "run"))
+        prepared = prepare(setup, RunDir(tmp_path / "run"))
     network = prepared.model.network
     before = {name: value.numpy().copy() for name, value in network.state_dict().items()}
     first = memory._measure_kept(network, 3, 32)
@@ -66,8 +67,9 @@ def test_a_batch_that_fits_is_named():
 
 def test_too_little_memory_is_warned_of_and_far_too_little_refused(tiny, tmp_path, monkeypatch, caplog):
     config = tiny(**{"Global.epochs": 2})
-    prepared = prepare(config, RunDir(tmp_path / "run"))
-    estimate = estimate_memory(config, prepared.model, prepared.loaders)
+    setup = complete(config)
+    prepared = prepare(setup, RunDir(tmp_path / "run"))
+    estimate = estimate_memory(setup, prepared.model, prepared.loaders)
     needed = estimate.total(config.DataLoader.batch_size)
     monkeypatch.setattr(memory, "usable_memory", lambda: needed / 2)
     with pytest.raises(
@@ -88,8 +90,8 @@ def test_a_batch_larger_than_the_data_set_takes_no_more_than_that(tiny):
 
 def test_an_image_that_would_not_fit_by_itself_is_not_tried(tiny, tmp_path, monkeypatch):
     """Its memory follows from that of a smaller one."""
-    config = tiny(**{"DataLoader.image_size": 4096})
-    prepared = prepare(config, RunDir(tmp_path / "run"))
+    setup = complete(tiny(**{"DataLoader.image_size": 4096}))
+    prepared = prepare(setup, RunDir(tmp_path / "run"))
     sides = []
     convolve = paddle.nn.Conv2D.forward
 
@@ -99,9 +101,9 @@ def test_an_image_that_would_not_fit_by_itself_is_not_tried(tiny, tmp_path, monk
 
     monkeypatch.setattr(paddle.nn.Conv2D, "forward", forward)
     monkeypatch.setattr(memory, "usable_memory", lambda: GIB)
-    estimated = estimate_memory(config, prepared.model, prepared.loaders).per_image
+    estimated = estimate_memory(setup, prepared.model, prepared.loaders).per_image
     assert max(sides) == memory.LARGE
-    small = tiny(**{"DataLoader.image_size": 512})
+    small = complete(tiny(**{"DataLoader.image_size": 512}))
     monkeypatch.setattr(memory, "usable_memory", lambda: 64 * GIB)
     measured = estimate_memory(small, prepare(small, RunDir(tmp_path / "run")).model, prepared.loaders).per_image
     assert max(sides) == 512

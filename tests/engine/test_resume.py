@@ -20,6 +20,7 @@ from ppcls_lite.engine.run_dir import RunDir, verify_checkpoint
 from ppcls_lite.engine.train import train
 from ppcls_lite.errors import TrainingError, UserError
 from ppcls_lite.files import digest
+from ppcls_lite.tasks.setup import complete, load_setup
 from tests.engine.helpers import interrupt_at, rows, scalars, without_timing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,7 +68,7 @@ def test_what_a_kill_leaves_half_written_is_no_hindrance(tiny, tmp_path):
     """A kill before the first file, and one in the middle of a checkpoint that the next session writes again."""
     (tmp_path / "run" / "checkpoints" / ".epoch_0001.tmp").mkdir(parents=True)
     (tmp_path / "run" / ".config.yaml.tmp").write_text("Arch")
-    (tmp_path / "run" / "config.yaml").write_text(tiny(**{"Global.epochs": 2}).to_yaml())
+    (tmp_path / "run" / "config.yaml").write_text(complete(tiny(**{"Global.epochs": 2})).config.to_yaml())
     assert train(tiny(**{"Global.epochs": 2, "Global.resume": "auto"}))["epochs"] == 2
     assert not list((tmp_path / "run").rglob("*.tmp"))
 
@@ -134,9 +135,9 @@ def test_a_run_from_before_a_setting_existed_goes_on(tiny, tmp_path, monkeypatch
 
 def test_a_new_setting_at_its_default_leaves_the_fingerprint(tiny):
     """That of configs/cifar/resnet20.yaml as it was before ResNets had ``scale``."""
-    config = configs.load(ROOT / "configs" / "cifar" / "resnet20.yaml")
+    config = load_setup(ROOT / "configs/cifar/resnet20.yaml").config
     assert config.sha256() == "6970b7b061783f523d385c5a9f79cee03b0c9b382828137502b8b5f1587e59e1"
-    assert configs.load(ROOT / "configs/cifar/resnet20.yaml", ["Arch.scale=0.5"]).sha256() != config.sha256()
+    assert load_setup(ROOT / "configs/cifar/resnet20.yaml", ["Arch.scale=0.5"]).config.sha256() != config.sha256()
 
 
 def test_rewinding_records_cuts_later_epochs_and_half_a_record(finished, tmp_path):

@@ -8,9 +8,8 @@ import paddle
 import pytest
 from visualdl import LogReader
 
-from ppcls_lite import config as configs
-from ppcls_lite.data import load_dataset
-from ppcls_lite.engine import callbacks, parts
+from ppcls_lite.data import BatchLoader, load_dataset
+from ppcls_lite.engine import build, callbacks
 from ppcls_lite.engine.dashboard import RECORDS
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.run_dir import read_progress
@@ -18,6 +17,7 @@ from ppcls_lite.engine.score import score
 from ppcls_lite.engine.train import train
 from ppcls_lite.engine.trained import choose_weights
 from ppcls_lite.errors import TrainingError, UserError
+from ppcls_lite.tasks.setup import complete, load_setup
 from ppcls_lite.weights import load_pretrained
 from tests.engine.helpers import rows, scalars
 
@@ -30,6 +30,7 @@ def test_the_run_folder_holds_what_is_documented(finished):
             "checkpoints",
             "config.yaml",
             "last.pdparams",
+            "metadata.json",
             "metrics.csv",
             "result.json",
             "train.log",
@@ -56,18 +57,26 @@ def test_the_result_tells_what_is_needed_to_trust_it(finished):
         "dataset_official",
         "train_images",
         "test_images",
+        "target",
+        "skipped_images",
         "epochs",
+        "task",
+        "metric",
+        "score",
+        "unit",
+        "higher_is_better",
         "test_top1",
+        "test_top5",
         "test_loss",
         "val_top1",
         "best_val_top1",
         "best_epoch",
-        "params",
-        "macs",
-        "processes",
         "images_per_sec",
+        "processes",
         "started",
         "wall_s",
+        "params",
+        "macs",
         "device",
         "versions",
         "config_sha256",
@@ -82,19 +91,20 @@ def test_best_is_chosen_on_validation_images_and_its_weights_are_kept(finished):
     assert result["best_val_top1"] == max(found) and result["best_epoch"] == found.index(max(found)) + 1
     assert result["val_top1"] == found[-1]
     assert [row["test_top1"] for row in rows(folder)] == [""] * 4  # test images are scored once, at the end
-    config = configs.load(folder / "config.yaml")
-    weights = choose_weights(config, folder / "config.yaml", [])
-    assert weights.name == "best.pdparams" and score(config, weights)["val"]["top1"] == result["best_val_top1"]
+    setup = load_setup(folder / "config.yaml")
+    weights = choose_weights(setup.config, folder / "config.yaml", [])
+    assert weights.name == "best.pdparams" and score(setup, weights)["val"]["top1"] == result["best_val_top1"]
 
 
 def test_scoring_the_last_weights_gives_the_result_s_figures(finished):
     folder, result = finished
     asked = [f"Global.pretrained_model={folder / 'last'}"]
-    config = configs.load(folder / "config.yaml", asked)
-    scores = score(config, choose_weights(config, folder / "config.yaml", asked))
+    setup = load_setup(folder / "config.yaml", asked)
+    weights = choose_weights(setup.config, folder / "config.yaml", asked)
+    scores = score(setup, weights)
     assert scores["test"]["top1"] == result["test_top1"] and scores["test"]["images"] == 360
     assert scores["test"]["loss"] == pytest.approx(result["test_loss"], rel=1e-6)
-    assert scores["weights"].endswith("last.pdparams")
+    assert weights.name == "last.pdparams"
 
 
 def test_the_dashboard_has_every_epoch_and_the_final_metrics(finished):
@@ -123,13 +133,14 @@ def test_the_dashboard_has_every_epoch_and_the_final_metrics(finished):
 
 def test_scores_do_not_depend_on_the_batch_size(finished):
     folder, _ = finished
-    config = configs.load(folder / "config.yaml")
-    network = parts.build_network(config)
+    setup = load_setup(folder / "config.yaml")
+    network = build.build_network(setup)
     load_pretrained(network, folder / "last.pdparams")
-    test = load_dataset("digits").test
-    found = [evaluate(network, parts.ArrayLoader(test, size)) for size in (7, 64, 360)]
-    assert len({(s.top1, s.top5, s.images) for s in found}) == 1
-    np.testing.assert_allclose([s.loss for s in found], found[0].loss, rtol=1e-5)
+    test = load_dataset("digits").parts["test"]
+    found = [evaluate(network, setup.task, BatchLoader(test, "label", size)) for size in (7, 64, 360)]
+    assert len({(s.values["top1"], s.values["top5"], s.images) for s in found}) == 1
+    losses = [s.values["loss"] for s in found]
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
 
 
 def test_train_loss_is_the_mean_over_the_epoch(tiny, tmp_path, monkeypatch):
@@ -188,7 +199,8 @@ def test_a_failing_dashboard_does_not_end_the_run(tiny, monkeypatch, caplog):
 
 
 def test_the_input_is_resized_on_the_device_and_names_stay(tiny):
-    plain, resized = (parts.build_network(tiny(**settings)) for settings in ({}, {"DataLoader.image_size": 48}))
+    settings = ({}, {"DataLoader.image_size": 48})
+    plain, resized = (build.build_network(complete(tiny(**one))) for one in settings)
     assert list(plain.state_dict()) == list(resized.state_dict())
     resized.set_state_dict(plain.state_dict())
     plain.eval(), resized.eval()

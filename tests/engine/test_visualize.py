@@ -1,22 +1,26 @@
 """Pictures of networks whose weights lie in a file."""
 
+import functools
+
 import numpy as np
 import paddle
 import pytest
 
 from ppcls_lite import config as configs
-from ppcls_lite.engine.parts import build_network
+from ppcls_lite.data import load_dataset
+from ppcls_lite.engine.build import build_network
 from ppcls_lite.engine.trained import choose_weights
-from ppcls_lite.engine.visualize import Trained, connectivity_picture, load_image, stages_picture
+from ppcls_lite.engine.visualize import Trained, choose_image, connectivity_picture, stages_picture
 from ppcls_lite.errors import UserError
+from ppcls_lite.tasks.setup import complete
 
 
 def trained(folder, arch, **data):
     """A network with random weights that lie in ``folder``, as a run leaves them."""
-    config = configs.build({"Arch": arch, "DataLoader": data}, arch["name"])
-    paddle.save(build_network(config).state_dict(), str(folder / "last.pdparams"))
-    (folder / "config.yaml").write_text(config.to_yaml())
-    return Trained(config, str(folder / "config.yaml"))
+    setup = complete(configs.build({"Arch": arch, "DataLoader": data}, arch["name"]))
+    paddle.save(build_network(setup).state_dict(), str(folder / "last.pdparams"))
+    (folder / "config.yaml").write_text(setup.config.to_yaml())
+    return Trained(setup, str(folder / "config.yaml"))
 
 
 def test_the_input_is_normalised_and_resized_as_in_training(tmp_path, monkeypatch):
@@ -26,9 +30,9 @@ def test_the_input_is_normalised_and_resized_as_in_training(tmp_path, monkeypatc
         "ppcls_lite.engine.visualize.frequency.octave_stages", lambda _, x: seen.append(x.numpy()) or []
     )
     monkeypatch.setattr("ppcls_lite.engine.visualize.frequency.draw_stages", lambda *_: None)
-    stages_picture(one, None, np.full((3, 32, 32), 0.5, np.float32))
+    stages_picture(one, None, np.full((3, 32, 32), 127, np.uint8))
     assert seen[0].shape == (1, 3, 64, 64)
-    assert seen[0] == pytest.approx((0.5 - 0.3056) / 0.3763, abs=1e-5)  # the digits' constants
+    assert seen[0] == pytest.approx((127 / 255 - 0.3056) / 0.3763, abs=1e-5)  # the digits' constants
 
 
 def test_seeds_of_one_network_keep_apart(tmp_path):
@@ -43,7 +47,7 @@ def test_seeds_of_one_network_keep_apart(tmp_path):
 
 def test_weights_that_are_asked_for_go_before_a_run_s_own(tmp_path):
     one = trained(tmp_path, {"name": "resnet20"})
-    assert choose_weights(one.config, one.file, []) == tmp_path / "last.pdparams"
+    assert choose_weights(one.setup.config, one.file, []) == tmp_path / "last.pdparams"
     with pytest.raises(UserError, match="random weights tell nothing"):
         config = configs.load(one.file, ["Global.pretrained_model = /nowhere"])
         choose_weights(config, one.file, ["Global.pretrained_model = /nowhere"])
@@ -59,6 +63,7 @@ def test_a_run_without_weights_has_none_though_it_started_from_some(tmp_path):
 
 
 def test_an_index_behind_the_last_image_is_refused():
-    assert load_image(None, 359, "digits", None).shape == (3, 32, 32)
+    load = functools.partial(load_dataset, "digits")
+    assert choose_image(None, 359, load).shape == (3, 32, 32)
     with pytest.raises(UserError, match="digits has test images 0 to 359"):
-        load_image(None, 360, "digits", None)
+        choose_image(None, 360, load)

@@ -1,5 +1,6 @@
 """From a trained run to the classes of image files, as a person goes it; and what mistakes are answered with."""
 
+import csv
 import json
 
 import pytest
@@ -42,7 +43,8 @@ def test_an_exported_network_and_its_run_predict_the_same(form, trained, exporte
         assert [top["class"] for top in a["top"]] == [top["class"] for top in b["top"]]
         assert [top["probability"] for top in a["top"]] == pytest.approx([t["probability"] for t in b["top"]], abs=1e-4)
     assert [one["file"] for one in other["skipped"]] == [f"{pictures}/notes.txt"]
-    assert other["model"]["classes"] == list("0123456789") and other["model"]["weights"].endswith("last.pdparams")
+    assert other["model"]["task"]["classes"] == list("0123456789")
+    assert other["model"]["weights"].endswith("last.pdparams")
 
 
 def test_predict_takes_checkpoints_and_weights_with_a_configuration(trained, pictures, tmp_path):
@@ -66,7 +68,7 @@ def test_random_weights_are_exported_for_speed_only(pictures, tmp_path):
     done = call(*arguments, "--random-weights")
     assert done.returncode == 0 and "3 x 40 x 40, batch 1" in done.stdout and "weights     random" in done.stdout
     done = call("tools/predict.py", tmp_path / "x", pictures, "--batch-size", "2")
-    assert done.returncode == 0 and "its classes mean nothing" in done.stderr and len(done.stdout.splitlines()) == 3
+    assert done.returncode == 0 and "its predictions mean nothing" in done.stderr and len(done.stdout.splitlines()) == 3
 
 
 def export(*arguments, form="paddle", output="/tmp/x"):
@@ -117,3 +119,44 @@ def test_damaged_exports_end_with_one_sentence(exported, pictures, tmp_path):
         (tmp_path / "net.onnx").write_bytes(places[form].read_bytes()[:5000])
         done = call("tools/predict.py", tmp_path / "net.onnx", pictures)
         assert done.returncode == 2 and "net.onnx is no ONNX file that can be read" in done.stderr
+
+
+def test_predictions_become_a_table_and_a_contact_sheet(trained, pictures, tmp_path):
+    table, sheet = tmp_path / "new" / "predictions.csv", tmp_path / "sheet.png"
+    arguments = ["tools/predict.py", trained[0], pictures, "--csv", table, "--contact-sheet", sheet]
+    printed = call(*arguments).stdout.splitlines()
+    with open(table) as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == [f"{pictures}/digit {i}.png" for i in range(3)]
+    for row, line in zip(rows, printed, strict=True):
+        assert f"{row['prediction']} {float(row['probability']):.1%}" in line
+    with Image.open(sheet) as picture:
+        assert picture.width > 3 * 160 and picture.height > 160
+    done = call(*arguments)
+    assert done.returncode == 2 and "exists; name another place" in done.stderr
+
+
+def test_image_files_are_checked_before_training(tmp_path):
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            (tmp_path / "photos" / part / name).mkdir(parents=True)
+            for i in range(4):
+                color = (40 * i, 200 * (name == "dog"), 100 * (part == "test"))
+                Image.new("RGB", (40, 40), color).save(tmp_path / "photos" / part / name / f"{i}.png")
+    copy = tmp_path / "photos" / "test" / "cat" / "3.png"
+    copy.write_bytes((tmp_path / "photos" / "train" / "cat" / "0.png").read_bytes())
+    data = [
+        f"DataLoader.root={tmp_path / 'photos'}",
+        "DataLoader.batch_size=4",
+        f"Global.output_dir={tmp_path / 'run'}",
+    ]
+    arguments = ["tools/train.py", "-c", "configs/photos.yaml", "--dry-run", "--check-data", "-o", *data]
+    done = call(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "same contents: train" in done.stdout and "1 image in more than one part" in done.stdout
+    (tmp_path / "photos" / "train" / "dog" / "1.png").write_bytes(b"x")
+    done = call(*arguments)
+    assert done.returncode == 2 and "unreadable: " in done.stdout and "1 file cannot be read" in done.stderr
+    assert not (tmp_path / "run").exists()
+    done = call("tools/train.py", "-c", "configs/photos.yaml", "--check-data", "-o", *data)
+    assert done.returncode == 2 and "--check-data belongs to --dry-run" in done.stderr

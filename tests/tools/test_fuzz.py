@@ -28,7 +28,7 @@ from ppcls_lite import cli, config_files
 from ppcls_lite import config as configs
 from ppcls_lite.arch.registry import model_options
 from ppcls_lite.data import load_dataset
-from ppcls_lite.data.image_file import read_image
+from ppcls_lite.data.image_file import load_image
 from ppcls_lite.deploy.exported import read_metadata
 from ppcls_lite.deploy.runtimes import open_runtime
 from ppcls_lite.engine.prepare import prepare
@@ -37,6 +37,7 @@ from ppcls_lite.engine.run_dir import RunDir
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import digest
 from ppcls_lite.options import coerce
+from ppcls_lite.tasks.setup import complete
 from ppcls_lite.weights import read_weights
 from tests.data.archives import write_archive, write_folder
 from tests.data.test_fashion_mnist import write as write_fashion
@@ -69,6 +70,8 @@ VALUES = [
 def schema(section, prefix):
     """Every setting with its annotation."""
     for field in fields(section):
+        if field.name == "options":  # of the data set
+            continue
         if is_dataclass(field.type):
             yield from schema(field.type, f"{prefix}{field.name}.")
         else:
@@ -234,8 +237,8 @@ def readable(tmp_path_factory, trained, exported):
         ("batch", batches / "data_batch_3", batches, lambda path: load_dataset("cifar10", path)),
         ("images.gz", fashion / "train-images-idx3-ubyte.gz", fashion, lambda p: load_dataset("fashion_mnist", p)),
         ("labels.gz", fashion / "t10k-labels-idx1-ubyte.gz", fashion, lambda p: load_dataset("fashion_mnist", p)),
-        ("png", folder / "image.png", folder / "image.png", read_image),
-        ("jpg", folder / "image.jpg", folder / "image.jpg", read_image),
+        ("png", folder / "image.png", folder / "image.png", load_image),
+        ("jpg", folder / "image.jpg", folder / "image.jpg", load_image),
         *((f"net{s}", nets / f"net{s}", nets / "net", open_exported) for s in (".pdmodel", ".pdiparams", ".meta.json")),
         *(("net.onnx", nets / "net.onnx", nets / "net.onnx", open_exported) for _ in ONNX),
     ):
@@ -298,7 +301,7 @@ def with_other_content(data, tree):
 def read_checkpoint(config, folder):
     with paddle.utils.unique_name.guard():
         changed = dataclasses.replace(config.Global, checkpoints=str(folder), output_dir=f"{folder}/none")
-        prepare(dataclasses.replace(config, Global=changed), RunDir(folder / "none"))
+        prepare(complete(dataclasses.replace(config, Global=changed)), RunDir(folder / "none"))
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

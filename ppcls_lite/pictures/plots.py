@@ -66,3 +66,25 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str]):
     accuracy = np.trace(counts) / counts.sum()
     axes.set_title(f"{np.trace(counts)} of {counts.sum()} right ({accuracy:.2%})")
     return figure
+
+
+def draw_predicted(counts: np.ndarray, low: float, high: float, unit: str):
+    """A figure of predicted against true numbers.
+
+    Args:
+        counts: of images [true, predicted], over equal cells from ``low`` to ``high``; what lies beyond is in the last.
+        unit: of the numbers.
+
+    Returns:
+        ``matplotlib.figure.Figure``.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    axes = figure.subplots()
+    shown = axes.imshow(np.ma.masked_equal(counts.T, 0), origin="lower", extent=(low, high, low, high), cmap="viridis")
+    axes.plot([low, high], [low, high], color="gray", linewidth=1)
+    of = f", {unit}" if unit else ""
+    axes.set(xlabel=f"true{of}", ylabel=f"predicted{of}", title=f"{int(counts.sum())} images")
+    figure.colorbar(shown, label="images")
+    return figure

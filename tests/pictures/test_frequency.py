@@ -7,7 +7,7 @@ import pytest
 from ppcls_lite.arch import build_model
 from ppcls_lite.arch.octave import pool2
 from ppcls_lite.errors import UserError
-from ppcls_lite.measure.frequency import (
+from ppcls_lite.pictures.frequency import (
     Stage,
     draw_split,
     draw_stages,

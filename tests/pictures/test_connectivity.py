@@ -5,7 +5,7 @@ import pytest
 
 from ppcls_lite.arch import build_model
 from ppcls_lite.errors import UserError
-from ppcls_lite.measure.connectivity import connectivity, draw_connectivity, summarize
+from ppcls_lite.pictures.connectivity import connectivity, draw_connectivity, summarize
 
 
 def randomize(network, rng):

@@ -19,12 +19,15 @@ import numpy as np
 
 from ppcls_lite import pickles
 from ppcls_lite.data import places
-from ppcls_lite.data.arrays import Dataset, DatasetInfo, Split
+from ppcls_lite.data.catalog import register_dataset
+from ppcls_lite.data.dataset import ArraySource, Column, DataSpec, Split, labeled
 from ppcls_lite.errors import UserError
+from ppcls_lite.options import Text
 
-INFO = DatasetInfo(
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+SPEC = DataSpec(
     name="cifar10",
-    classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    columns={"label": Column("class", CLASSES)},
     channels=3,
     image_size=32,
     mean=(0.4914, 0.4822, 0.4465),
@@ -49,8 +52,13 @@ MAX_ARCHIVE_BYTES = 512 << 20  # unpacked; the official one has 187 MB
 MAX_MEMBERS = 1000  # files and folders of an archive; the official one has 9
 
 
-def load(root: str | Path | None = None) -> Dataset:
-    """Read CIFAR-10: 50,000 training and 10,000 test images, 3x32x32. See ``ppcls_lite.data.load_dataset``."""
+@register_dataset
+def cifar10(*, root: Text = None) -> ArraySource:
+    """CIFAR-10: 50,000 training and 10,000 test images, 3x32x32."""
+    return ArraySource(SPEC, lambda: _read(root), lambda: find(root))
+
+
+def _read(root: str | Path | None) -> tuple[Split, Split, bool, str]:
     source = find(root)
     raw = dict(_read_folder(source) if source.is_dir() else _read_archive(source))
     missing = [name for name in BATCH_MD5 if name not in raw]
@@ -58,14 +66,9 @@ def load(root: str | Path | None = None) -> Dataset:
         raise UserError(f"{source} lacks {', '.join(missing)}: it is damaged or not the CIFAR-10 python version")
     official = all(hashlib.md5(raw[name]).hexdigest() == md5 for name, md5 in BATCH_MD5.items())
     batches = {name: _parse(data, f"{source}: {name}") for name, data in raw.items()}
-    train = [batches[f"data_batch_{i}"] for i in range(1, 6)]
-    return Dataset(
-        INFO,
-        Split(np.concatenate([b.images for b in train]), np.concatenate([b.labels for b in train])),
-        batches["test_batch"],
-        official,
-        str(source),
-    )
+    images, labels = zip(*(batches[f"data_batch_{i}"] for i in range(1, 6)), strict=True)
+    train = labeled(np.concatenate(images), np.concatenate(labels))
+    return train, labeled(*batches["test_batch"]), official, str(source)
 
 
 def find(root: str | Path | None = None) -> Path:
@@ -159,7 +162,7 @@ class _Bounded(io.RawIOBase):
         return self.file.tell()
 
 
-def _parse(data: bytes, source: str) -> Split:
+def _parse(data: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
     batch = pickles.loads(data, source, encoding="bytes")
     keys = {key.decode() if isinstance(key, bytes) else str(key): value for key, value in _items(batch)}
     images, labels = keys.get("data"), keys.get("labels")
@@ -169,9 +172,9 @@ def _parse(data: bytes, source: str) -> Split:
         labels = np.asarray(labels, dtype=np.int64)
     except (TypeError, ValueError, OverflowError):
         labels = np.empty(0, np.int64)
-    if labels.shape != images.shape[:1] or not ((labels >= 0) & (labels < len(INFO.classes))).all():
+    if labels.shape != images.shape[:1] or not ((labels >= 0) & (labels < len(CLASSES))).all():
         raise UserError(f"{source} has no labels 0 to 9, one for each image: it is not a CIFAR-10 batch")
-    return Split(images.reshape(-1, 3, 32, 32), labels)
+    return images.reshape(-1, 3, 32, 32), labels
 
 
 def _items(batch: object):

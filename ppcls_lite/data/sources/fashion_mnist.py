@@ -11,13 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from ppcls_lite.data import places
-from ppcls_lite.data.arrays import Dataset, DatasetInfo, Split
+from ppcls_lite.data.catalog import register_dataset
+from ppcls_lite.data.dataset import ArraySource, Column, DataSpec, Split, labeled
 from ppcls_lite.errors import UserError
 from ppcls_lite.files import digest
+from ppcls_lite.options import Text
 
-INFO = DatasetInfo(
+CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+SPEC = DataSpec(
     name="fashion_mnist",
-    classes=("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    columns={"label": Column("class", CLASSES)},
     channels=1,
     image_size=28,
     mean=(0.2860,),
@@ -32,12 +35,17 @@ FILES = {
 MAX_FILE_BYTES = 64 << 20  # the largest published one has 26 MB
 
 
-def load(root: str | Path | None = None) -> Dataset:
-    """Read Fashion-MNIST: 60,000 training and 10,000 test images, 1x28x28. See ``ppcls_lite.data.load_dataset``."""
+@register_dataset
+def fashion_mnist(*, root: Text = None) -> ArraySource:
+    """Fashion-MNIST: 60,000 training and 10,000 test images, 1x28x28."""
+    return ArraySource(SPEC, lambda: _read_folder(root), lambda: find(root))
+
+
+def _read_folder(root: str | Path | None) -> tuple[Split, Split, bool, str]:
     folder = find(root)
     train, test = _read(folder, "train"), _read(folder, "test")
     official = all(digest(folder / name, "md5") == md5 for name, md5 in _published().items())
-    return Dataset(INFO, train, test, official, str(folder))
+    return train, test, official, str(folder)
 
 
 def find(root: str | Path | None = None) -> Path:
@@ -76,11 +84,11 @@ def _published() -> dict[str, str]:
 
 def _read(folder: Path, part: str) -> Split:
     images, labels = (_read_idx(folder / name, axes) for name, axes in zip(FILES[part], (3, 1), strict=True))
-    side = INFO.image_size
+    side = SPEC.image_size
     fits = images.shape[1:] == (side, side) and 0 < len(images) == len(labels)
-    if not fits or labels.max() >= len(INFO.classes):
+    if not fits or labels.max() >= len(CLASSES):
         raise UserError(f"{folder}: {' and '.join(FILES[part])} do not hold {side}x{side} images with labels 0 to 9")
-    return Split(images[:, None], labels.astype(np.int64))
+    return labeled(images[:, None], labels.astype(np.int64))
 
 
 def _read_idx(path: Path, axes: int) -> np.ndarray:

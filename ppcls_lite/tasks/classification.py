@@ -1,0 +1,90 @@
+"""One class for each image: softmax and cross entropy."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ppcls_lite.data.dataset import Column
+from ppcls_lite.errors import UserError
+from ppcls_lite.options import Classes, Fraction
+from ppcls_lite.tasks.catalog import register_task
+from ppcls_lite.tasks.task import Metric, Sums, Task
+
+MOST_PICTURED = 200  # classes of a confusion matrix
+
+
+@register_task
+def classification(column: Column, *, num_classes: Classes | None = None, label_smoothing: Fraction = 0.0) -> Task:
+    """Classification of a column of classes.
+
+    Args:
+        num_classes: outputs, at least as many as the column has classes; by default as many.
+        label_smoothing: share of the target spread over all outputs, in training only.
+
+    Raises:
+        UserError: a column of numbers.
+    """
+    if column.kind != "class":
+        raise UserError("the task classification needs a column of classes, and this one holds numbers")
+    return Classification(column.classes, num_classes or len(column.classes), label_smoothing)
+
+
+class Classification(Task):
+    """Cross entropy over ``outputs`` classes, of which the first ones have names."""
+
+    name = "classification"
+    metrics = (Metric("top1", "top-1", "%", True), Metric("top5", "top-5", "%", True))
+
+    def __init__(self, classes: Sequence[str], outputs: int, label_smoothing: float = 0.0):
+        self.classes, self.outputs, self.label_smoothing = tuple(classes), outputs, label_smoothing
+
+    def loss(self, outputs, target):
+        from paddle.nn import functional as F
+
+        return F.cross_entropy(outputs, target, reduction="none", label_smoothing=self.label_smoothing).flatten()
+
+    def batch_sums(self, outputs, target) -> Sums:
+        from paddle.nn import functional as F
+
+        best = outputs.topk(min(5, self.outputs))[1]
+        hit = (best == target.unsqueeze(1)).astype("float32")
+        loss = F.cross_entropy(outputs, target, reduction="sum")
+        return {"images": len(target), "loss": loss, "top1": hit[:, 0].sum(), "top5": hit.sum()}
+
+    def batch_details(self, outputs, target) -> Sums:
+        if self.outputs > MOST_PICTURED:
+            return {}
+        pairs = target.numpy() * self.outputs + outputs.argmax(axis=1).numpy()
+        counts = np.bincount(pairs, minlength=self.outputs**2)
+        return {"confusion": counts.reshape(self.outputs, self.outputs)}
+
+    def scores(self, sums: Sums) -> dict[str, float]:
+        return {name: sums[name] / sums["images"] for name in ("loss", "top1", "top5")}
+
+    def pictures(self, sums: Sums) -> dict[str, Any]:
+        from ppcls_lite.pictures.plots import draw_confusion
+
+        return {"confusion": draw_confusion(sums["confusion"], self.classes)} if "confusion" in sums else {}
+
+    def decode(self, outputs: np.ndarray) -> list[dict[str, Any]]:
+        """For each image ``top``, the classes by falling probability: dicts of class, name and probability."""
+        from scipy.special import softmax
+
+        shares = softmax(outputs.astype(np.float64), axis=1)
+        order = np.argsort(-shares, axis=1, kind="stable")
+        return [{"top": [self._class(i, row[i]) for i in best]} for row, best in zip(shares, order, strict=True)]
+
+    def _class(self, index: int, share: float) -> dict[str, Any]:
+        name = self.classes[index] if index < len(self.classes) else str(index)
+        return {"class": int(index), "name": name, "probability": float(share)}
+
+    def row(self, values: dict[str, Any]) -> dict[str, Any]:
+        best = values["top"][0]
+        return {"prediction": best["name"], "probability": best["probability"]}
+
+    def name_target(self, value: Any) -> str:
+        return self._class(int(value), 1.0)["name"]
+
+    def describe(self) -> dict[str, Any]:
+        return {"task": self.name, "kind": "class", "classes": list(self.classes), "num_classes": self.outputs}

@@ -1,0 +1,111 @@
+"""A number for each image."""
+
+from typing import Any, Literal
+
+import numpy as np
+
+from ppcls_lite.data.dataset import Column
+from ppcls_lite.errors import UserError
+from ppcls_lite.tasks.catalog import register_task
+from ppcls_lite.tasks.task import Metric, Sums, Task
+
+RANGE, CELLS = 3.0, 60  # of the picture: standard deviations to each side, and cells
+
+
+@register_task
+def regression(column: Column, *, loss: Literal["l1", "l2", "huber"] = "l2") -> Task:
+    """Regression of a column of numbers, standardised by the training images' mean and standard deviation.
+
+    Args:
+        loss: of the standardised error: absolute, half the square, or Huber's with threshold 1.
+
+    Raises:
+        UserError: a column of classes.
+    """
+    if column.kind != "number":
+        raise UserError("the task regression needs a column of numbers, and this one holds classes")
+    return Regression(column.unit, loss)
+
+
+class Regression(Task):
+    """The network puts out the number in its own unit; what it learns is standardised."""
+
+    name = "regression"
+    outputs = 1
+
+    def __init__(self, unit: str, loss: str):
+        self.unit, self.kind = unit, loss
+        self.mean, self.std = 0.0, 1.0
+        self.metrics = (
+            Metric("mae", "mean absolute error", unit, False),
+            Metric("rmse", "root of mean squared error", unit, False),
+            Metric("r2", "R2", "", True),
+        )
+
+    def fit(self, target: np.ndarray) -> None:
+        self.mean, self.std = float(target.mean()), float(target.std()) or 1.0
+
+    def adapt_head(self, network) -> None:
+        from ppcls_lite.arch.heads import StandardizedLinear, replace_head
+
+        replace_head(network, lambda linear: StandardizedLinear(linear, self.mean, self.std))
+
+    def read_head(self, network) -> None:
+        from ppcls_lite.arch.heads import get_head
+
+        head = get_head(network)
+        self.mean, self.std = float(head.mean), float(head.std)
+
+    def loss(self, outputs, target):
+        error = (outputs.flatten() - target.astype("float32")) / self.std
+        if self.kind == "l1":
+            return error.abs()
+        if self.kind == "huber":
+            small = error.abs().clip(max=1.0)
+            return small * (error.abs() - 0.5 * small)
+        return 0.5 * error.square()
+
+    def batch_sums(self, outputs, target) -> Sums:
+        error = outputs.flatten().astype("float64") - target.astype("float64")
+        # From the training mean, so that the variance loses no digits.
+        centred = target.astype("float64") - self.mean
+        return {
+            "images": len(target),
+            "loss": self.loss(outputs, target).sum(),
+            "absolute": error.abs().sum(),
+            "squared": error.square().sum(),
+            "target": centred.sum(),
+            "target_squared": centred.square().sum(),
+        }
+
+    def batch_details(self, outputs, target) -> Sums:
+        """Counts of predicted against true values, over cells of a tenth of the standard deviation."""
+        edges = self.mean + self.std * np.linspace(-RANGE, RANGE, CELLS + 1)
+        pair = [np.clip(values.numpy().ravel(), edges[0], edges[-1]) for values in (target, outputs)]
+        return {"cells": np.histogram2d(*pair, bins=[edges, edges])[0]}
+
+    def pictures(self, sums: Sums) -> dict[str, Any]:
+        from ppcls_lite.pictures.plots import draw_predicted
+
+        low, high = self.mean - RANGE * self.std, self.mean + RANGE * self.std
+        return {"predicted": draw_predicted(sums["cells"], low, high, self.unit)} if "cells" in sums else {}
+
+    def scores(self, sums: Sums) -> dict[str, float]:
+        n = sums["images"]
+        variation = sums["target_squared"] - sums["target"] ** 2 / n
+        return {
+            "loss": sums["loss"] / n,
+            "mae": sums["absolute"] / n,
+            "rmse": (sums["squared"] / n) ** 0.5,
+            "r2": 1 - sums["squared"] / variation if variation > 0 else 0.0,
+        }
+
+    def decode(self, outputs: np.ndarray) -> list[dict[str, Any]]:
+        """For each image ``value``, in the column's unit."""
+        return [{"value": float(value)} for value in outputs.ravel()]
+
+    def row(self, values: dict[str, Any]) -> dict[str, Any]:
+        return {"prediction": values["value"]}
+
+    def describe(self) -> dict[str, Any]:
+        return {"task": self.name, "kind": "number", "unit": self.unit, "loss": self.kind}

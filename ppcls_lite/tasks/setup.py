@@ -1,0 +1,138 @@
+"""A configuration, completed by what its data set says of itself. Nothing here imports paddle."""
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppcls_lite import config as configs
+from ppcls_lite.arch.registry import check_input_size, fixed_input_size, model_options
+from ppcls_lite.config import Config
+from ppcls_lite.data import DataSpec, Reading, Source, open_source
+from ppcls_lite.data.transforms import Normalization, identity, imagenet
+from ppcls_lite.errors import UserError, nearest
+from ppcls_lite.tasks.catalog import TASKS
+from ppcls_lite.tasks.task import Task, make_task
+
+DISK_IMAGE_SIZE = 224  # of images on disk where none is given
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run is made of, before anything is read or built.
+
+    ``config.Arch`` is complete; ``column`` is what the task learns; images have ``channels`` and are brought to
+    ``input_size`` pixels a side.
+    """
+
+    config: Config
+    source: Source
+    column: str
+    task: Task
+    channels: int
+    input_size: int
+    normalization: Normalization
+
+    @property
+    def spec(self) -> DataSpec:
+        return self.source.spec
+
+    @property
+    def reading(self) -> Reading:
+        """How images on disk are to be read."""
+        data = self.config.DataLoader
+        return Reading(self.channels, self.input_size, data.num_workers, data.on_bad_image == "skip")
+
+
+def load_setup(path: str | Path, overrides: Iterable[str] = ()) -> Setup:
+    """The setup of a config file with overrides.
+
+    Raises:
+        UserError: one sentence that names the file, the key and what was expected.
+    """
+    overrides = list(overrides)
+    config = configs.load(path, overrides)
+    with configs.naming(path, overrides):
+        return complete(config)
+
+
+def complete(config: Config) -> Setup:
+    """The setup of a configuration: what it leaves to the data set is filled in, and checked.
+
+    Raises:
+        UserError: the data set cannot be found, or network, head and data do not go together.
+    """
+    data = config.DataLoader
+    source = open_source(data.dataset, data.root, data.options)
+    spec = source.spec
+    channels = _choose_channels(config.Arch, spec)
+    column, task = _choose_task(config, spec)
+    arch = {**config.Arch, "num_classes": task.outputs}
+    if "in_channels" in model_options(arch["name"]):
+        arch["in_channels"] = channels
+    fixed = fixed_input_size(arch["name"]) if spec.image_size is None else None
+    size = data.image_size or spec.image_size or fixed or DISK_IMAGE_SIZE
+    check_input_size(arch["name"], size, "DataLoader.image_size")
+    most = spec.image_size or size
+    if data.crop_padding > most:
+        raise UserError(f"DataLoader.crop_padding is {data.crop_padding}, expected at most {most}")
+    config = dataclasses.replace(config, Arch=arch)
+    return Setup(config, source, column, task, channels, size, _choose_normalization(config, spec, channels))
+
+
+def _choose_channels(arch: dict[str, Any], spec: DataSpec) -> int:
+    given, takes_any = arch.get("in_channels"), "in_channels" in model_options(arch["name"])
+    if spec.channels is None:
+        channels = given or 3
+        if channels not in (1, 3):
+            raise UserError(f"Arch.in_channels is {channels}, expected 1 for gray or 3 for colour")
+        return channels
+    if (given or (spec.channels if takes_any else 3)) != spec.channels:
+        takes = f"Arch.in_channels is {given}" if given else f"{arch['name']} takes 3 channels"
+        raise UserError(f"{takes}, but the images of {spec.name} have {spec.channels}")
+    return spec.channels
+
+
+def _choose_task(config: Config, spec: DataSpec) -> tuple[str, Task]:
+    """The column and the task on it: the head's, or the classification of the data set's first column."""
+    default = {"": {"task": "classification", "column": next(iter(spec.columns))}}
+    ((name, head),) = (config.Heads or default).items()
+    key, column = f"Heads.{name}", head["column"]
+    if column not in spec.columns:
+        raise UserError(f"{key}.column is '{column}', which {spec.name} does not have; {nearest(column, spec.columns)}")
+    options = {option: value for option, value in head.items() if option not in ("task", "column")}
+    known, given = TASKS.entry(head["task"]).options, config.Arch.get("num_classes")
+    if "label_smoothing" in known:
+        options.setdefault("label_smoothing", config.Loss.label_smoothing)
+    elif config.Loss.label_smoothing:
+        raise UserError(f"Loss.label_smoothing is {config.Loss.label_smoothing:g}, but {key} has no classes")
+    if "num_classes" in known and given is not None:
+        options["num_classes"] = given
+        classes = len(spec.columns[column].classes)
+        if given < classes:
+            raise UserError(f"Arch.num_classes is {given}, but {spec.name} has {classes} classes")
+    try:
+        task = make_task(head["task"], spec.columns[column], options, f"{key}.")
+    except UserError as error:
+        text = str(error)
+        raise UserError(text if text.startswith(key) else f"{key}.column is '{column}': {text}") from None
+    if given not in (None, task.outputs):
+        raise UserError(f"Arch.num_classes is {given}, but {key} has {task.outputs} output; leave it out")
+    return column, task
+
+
+def _choose_normalization(config: Config, spec: DataSpec, channels: int) -> Normalization:
+    data = config.DataLoader
+    if not data.normalize:
+        if data.mean is not None:
+            raise UserError("DataLoader.mean is given, but DataLoader.normalize is false; leave one out")
+        return identity(channels)
+    if data.mean is not None and data.std is not None:
+        for key, values in (("mean", data.mean), ("std", data.std)):
+            if len(values) != channels:
+                raise UserError(f"DataLoader.{key} is {list(values)}, expected {channels} values, one for each channel")
+        return Normalization(data.mean, data.std)
+    if spec.mean is not None and spec.std is not None:
+        return Normalization(spec.mean, spec.std)
+    return imagenet(channels)

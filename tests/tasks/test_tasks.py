@@ -1,0 +1,111 @@
+"""Tasks: losses and scores against numpy, sums that add up, descriptions that survive JSON."""
+
+import json
+
+import numpy as np
+import paddle
+import pytest
+from sklearn import metrics
+
+from ppcls_lite.data.dataset import Column
+from ppcls_lite.errors import UserError
+from ppcls_lite.tasks.catalog import TASKS
+from ppcls_lite.tasks.task import Total, make_task, restore_task
+
+CLASSES, NUMBERS = Column("class", ("cat", "dog", "owl")), Column("number", unit="USD")
+
+
+def score(task, outputs, target, sizes):
+    """The scores from batches of these sizes."""
+    total, start = Total(), 0
+    for size in sizes:
+        part = slice(start, start + size)
+        total.add(task.batch_sums(paddle.to_tensor(outputs[part]), paddle.to_tensor(target[part])))
+        start += size
+    return task.scores(total.sums())
+
+
+@pytest.fixture
+def logits(rng):
+    return rng.standard_normal((30, 3)).astype("float32"), rng.integers(0, 3, 30)
+
+
+@pytest.fixture
+def prices(rng):
+    target = rng.uniform(100, 900, 30)
+    return (target + rng.standard_normal(30) * 50).astype("float32")[:, None], target
+
+
+def test_classification_scores_are_scikit_learn_s(logits):
+    outputs, target = logits
+    found = score(make_task("classification", CLASSES, {}, ""), outputs, target, [30])
+    shares = paddle.nn.functional.softmax(paddle.to_tensor(outputs)).numpy()
+    assert found["top1"] == pytest.approx(metrics.accuracy_score(target, outputs.argmax(1)))
+    assert found["loss"] == pytest.approx(metrics.log_loss(target, shares, labels=[0, 1, 2]), rel=1e-5)
+    assert found["top5"] == 1.0
+
+
+def test_regression_scores_are_scikit_learn_s(prices):
+    outputs, target = prices
+    task = make_task("regression", NUMBERS, {}, "")
+    task.fit(target)
+    found = score(task, outputs, target, [30])
+    predicted = outputs.ravel().astype(np.float64)
+    assert found["mae"] == pytest.approx(metrics.mean_absolute_error(target, predicted))
+    assert found["rmse"] == pytest.approx(metrics.mean_squared_error(target, predicted) ** 0.5)
+    assert found["r2"] == pytest.approx(metrics.r2_score(target, predicted))
+    assert [metric.unit for metric in task.metrics] == ["USD", "USD", ""] and not task.headline.higher_is_better
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ("l1", np.abs),
+        ("l2", lambda error: error**2 / 2),
+        ("huber", lambda error: np.where(np.abs(error) < 1, error**2 / 2, np.abs(error) - 0.5)),
+    ],
+)
+def test_regression_losses_are_of_the_standardised_error(loss, expected, prices):
+    outputs, target = prices
+    task = make_task("regression", NUMBERS, {"loss": loss}, "")
+    task.fit(target)
+    found = task.loss(paddle.to_tensor(outputs * 3), paddle.to_tensor(target)).numpy()
+    np.testing.assert_allclose(found, expected((3 * outputs.ravel() - target) / target.std()), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [[30], [7, 13, 10], [1] * 30])
+def test_scores_add_up_over_batches(sizes, prices, logits):
+    task = make_task("regression", NUMBERS, {}, "")
+    task.fit(prices[1])
+    assert score(task, *prices, sizes) == pytest.approx(score(task, *prices, [30]), rel=1e-6)
+    task = make_task("classification", CLASSES, {}, "")
+    assert score(task, *logits, sizes) == pytest.approx(score(task, *logits, [30]), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", TASKS.names())
+def test_a_described_task_decodes_alike(name, rng):
+    column = CLASSES if name == "classification" else NUMBERS
+    task = make_task(name, column, {}, "")
+    again = restore_task(json.loads(json.dumps(task.describe())))
+    outputs = rng.standard_normal((4, task.outputs)).astype("float32")
+    assert again.decode(outputs) == task.decode(outputs) and again.outputs == task.outputs
+    assert next(iter(task.row(task.decode(outputs)[0]))) == "prediction"
+
+
+def test_probabilities_fall_and_add_up(logits):
+    (found, *_) = make_task("classification", CLASSES, {}, "").decode(logits[0])
+    shares = [one["probability"] for one in found["top"]]
+    assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(1)
+    assert {one["name"] for one in found["top"]} == {"cat", "dog", "owl"}
+
+
+@pytest.mark.parametrize("name", TASKS.names())
+def test_a_column_of_the_other_kind_is_refused(name):
+    with pytest.raises(UserError, match=f"{name} needs a column of"):
+        make_task(name, NUMBERS if name == "classification" else CLASSES, {}, "")
+
+
+@pytest.mark.parametrize("damage", [None, [], {"task": "x"}, {"task": "regression", "kind": 3}, {"task": "regression"}])
+def test_damaged_descriptions_are_refused(damage):
+    with pytest.raises((ValueError, TypeError)):
+        restore_task(damage)
