@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ppcls_lite import options as option_types
 from ppcls_lite.errors import UserError, nearest
@@ -123,3 +123,23 @@ def _keywords(arguments: ast.arguments) -> dict[str, Option]:
         arg.arg: Option(eval(ast.unparse(arg.annotation), vars(option_types)), ast.literal_eval(default))
         for arg, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     }
+
+
+MODELS = Catalog("ppcls_lite.arch", "register_model", "model")
+DATASETS = Catalog("ppcls_lite.data.sources", "register_dataset", "data set")
+TASKS = Catalog("ppcls_lite.tasks", "register_task", "task")
+F = TypeVar("F", bound=Callable)
+
+
+def register_dataset(factory: F) -> F:
+    """Mark a function that returns a ``ppcls_lite.data.dataset.Source``.
+
+    Its options, keyword-only and typed as in ``ppcls_lite.options``, are settings of ``DataLoader``; ``root`` is one
+    that all have.
+    """
+    return factory
+
+
+def register_task(factory: F) -> F:
+    """Mark a function from a ``Column`` to a ``ppcls_lite.tasks.task.Task``; its options are settings of a head."""
+    return factory

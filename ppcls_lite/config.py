@@ -19,7 +19,7 @@ import yaml
 
 from ppcls_lite import config_files
 from ppcls_lite.arch import registry
-from ppcls_lite.data.catalog import DATASETS
+from ppcls_lite.catalog import DATASETS, TASKS
 from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.options import (
     ADDED,
@@ -33,7 +33,6 @@ from ppcls_lite.options import (
     Workers,
     coerce,
 )
-from ppcls_lite.tasks.catalog import TASKS
 from ppcls_lite.text import show
 
 

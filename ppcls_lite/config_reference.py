@@ -10,10 +10,9 @@ from tabulate import tabulate
 
 from ppcls_lite import config as configs
 from ppcls_lite.arch import list_models, model_options
-from ppcls_lite.catalog import Catalog
+from ppcls_lite.catalog import TASKS, Catalog
 from ppcls_lite.data import DATASETS
 from ppcls_lite.options import describe
-from ppcls_lite.tasks.catalog import TASKS
 
 PATH = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 

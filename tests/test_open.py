@@ -17,7 +17,7 @@ Optimizer: {lr: {learning_rate: 1.0e-3}}
 ARRAYS = '''
 import numpy as np
 
-from ppcls_lite.data.catalog import register_dataset
+from ppcls_lite.catalog import register_dataset
 from ppcls_lite.data.dataset import ArraySource, Column, DataSpec, labeled
 from ppcls_lite.options import Positive, Text
 
@@ -42,7 +42,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_lite.data.catalog import register_dataset
+from ppcls_lite.catalog import register_dataset
 from ppcls_lite.data.dataset import Column, DataSpec
 from ppcls_lite.data.files import files_dataset
 from ppcls_lite.data.names import FileNames
@@ -72,7 +72,7 @@ class ByPrefix:
 '''
 TASK = '''
 from ppcls_lite.data.dataset import Column
-from ppcls_lite.tasks.catalog import register_task
+from ppcls_lite.catalog import register_task
 from ppcls_lite.tasks.regression import Regression
 from ppcls_lite.tasks.task import Metric, Task
 

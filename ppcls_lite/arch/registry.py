@@ -8,10 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ppcls_lite import options as option_types
-from ppcls_lite.catalog import Catalog, Option
+from ppcls_lite.catalog import MODELS, Option
 from ppcls_lite.errors import UserError
-
-MODELS = Catalog("ppcls_lite.arch", "register_model", "model")
 
 
 def list_models() -> list[str]:

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from ppcls_lite.catalog import register_task
 from ppcls_lite.data.dataset import Column
 from ppcls_lite.errors import UserError
 from ppcls_lite.options import Classes, Fraction
-from ppcls_lite.tasks.catalog import register_task
 from ppcls_lite.tasks.task import Metric, Sums, Task
 
 MOST_PICTURED = 200  # classes of a confusion matrix

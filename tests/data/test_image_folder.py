@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from ppcls_lite.data.catalog import DATASETS
+from ppcls_lite.catalog import DATASETS
 from ppcls_lite.data.dataset import Reading, split_balanced
 from ppcls_lite.data.image_file import load_image
 from ppcls_lite.data.sources.image_folder import image_folder

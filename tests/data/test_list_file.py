@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
+from ppcls_lite.catalog import DATASETS
 from ppcls_lite.data import lists
-from ppcls_lite.data.catalog import DATASETS
 from ppcls_lite.data.dataset import Reading
 from ppcls_lite.data.lists import read_class_map, read_list
 from ppcls_lite.data.sources.image_folder import image_folder

@@ -18,8 +18,8 @@ from typing import BinaryIO
 import numpy as np
 
 from ppcls_lite import pickles
+from ppcls_lite.catalog import register_dataset
 from ppcls_lite.data import places
-from ppcls_lite.data.catalog import register_dataset
 from ppcls_lite.data.dataset import ArraySource, Column, DataSpec, Split, labeled
 from ppcls_lite.errors import UserError
 from ppcls_lite.options import Text

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_lite.data.catalog import register_dataset
+from ppcls_lite.catalog import register_dataset
 from ppcls_lite.data.dataset import Column, Dataset, DataSpec, Reading
 from ppcls_lite.data.files import files_dataset
 from ppcls_lite.data.lists import ListedFiles, read_class_map, read_list
