@@ -141,7 +141,7 @@ class Config:
     """One run.
 
     ``Arch`` is a model's name and its options, as ``ppcls_lite.arch.build_model`` takes them; ``num_classes`` and
-    ``in_channels`` are missing where the data set decides (``engine.setup``). ``Heads`` are the tasks by name; without
+    ``in_channels`` are missing where the data set decides (``tasks.setup``). ``Heads`` are the tasks by name; without
     one the network learns the classes of the data set.
     """
 
@@ -298,10 +298,8 @@ def _build_heads(raw: Any) -> dict[str, dict[str, Any]]:
         if task not in TASKS.names():
             raise UserError(f"{key}.task is {show(task)}; {nearest(task, TASKS.names())}")
         column = coerce(head.get("column", name), str, f"{key}.column")
-        known = TASKS.entry(task).options
         given = {option: value for option, value in head.items() if option not in ("task", "column")}
-        options = {option: one.default for option, one in known.items()}
-        heads[name] = {"task": task, "column": column, **options, **TASKS.check_options(task, given, f"{key}.")}
+        heads[name] = {"task": task, "column": column, **TASKS.check_options(task, given, f"{key}.")}
     if len(heads) > 1:
         raise UserError(f"Heads has {len(heads)} heads ({', '.join(heads)}), expected one")
     return heads

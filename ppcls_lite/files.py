@@ -1,10 +1,12 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import csv
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,18 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text)
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table whole or not at all; what a row lacks stays empty.
+
+    Raises:
+        ValueError: a row has another column.
+    """
+    with replacing(path) as temporary, open(temporary, "w", newline="", errors="surrogateescape") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def user_path(path: str | Path) -> Path:

@@ -32,6 +32,11 @@ def show(value: Any, most: int = 100) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def describe_official(official: bool | None) -> str:
+    """What follows the name of data that are, or are not, the published files; nothing where none were published."""
+    return {True: " (official)", False: " (not the official files)", None: ""}[official]
+
+
 def count(number: int | str, word: str) -> str:
     """``"1 seed"``, ``"3 seeds"``."""
     return f"{number} {word}" if str(number) == "1" else f"{number} {word}s"

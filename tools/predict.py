@@ -11,7 +11,6 @@ folder or a weights file. An image is resized by its shorter side, and the middl
 What is no image is named and skipped. --csv and --contact-sheet write a table and a picture of all predictions.
 """
 
-import csv
 import json
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_lite import cli
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import replacing
+from ppcls_lite.files import write_csv
 from ppcls_lite.options import Positive, Threads, coerce
 from ppcls_lite.resources import count_cores
 
@@ -56,7 +55,9 @@ def main() -> None:
     if not found:
         raise UserError("none of the files is an image that can be read; name JPEG or PNG files")
     if table:
-        write_table(table, [{"image": str(one.image), **predictor.task.row(one.values)} for one in found])
+        rows = [{"image": str(one.image), **predictor.task.row(one.values)} for one in found]
+        table.parent.mkdir(parents=True, exist_ok=True)
+        write_csv(table, list(rows[0]), rows)
     if sheet:
         from ppcls_lite.deploy.contact_sheet import draw_contact_sheet
 
@@ -96,14 +97,6 @@ def caption(row: dict) -> str:
     prediction = row["prediction"]
     shown = prediction if isinstance(prediction, str) else f"{prediction:.4g}"
     return f"{shown} {row['probability']:.1%}" if "probability" in row else shown
-
-
-def write_table(file: Path, rows: list[dict]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as temporary, open(temporary, "w", newline="", errors="surrogateescape") as opened:
-        writer = csv.DictWriter(opened, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def as_tree(metadata, found, skipped, most: int) -> dict:

@@ -1,6 +1,7 @@
 """What is compared: a protocol's arms, its groups (the plain network first) and seeds, from a YAML file."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,12 +77,9 @@ def load_protocols(name: str) -> list[Protocol]:
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not name.endswith((".yaml", ".yml")) and name not in list_protocols():
         raise UserError(f"no ablation {name!r}; {nearest(name, list_protocols())}, or name a YAML file")
-    try:
-        raw = config_files.read_with_bases(path)
-        return [_load_part(path.parent / part) for part in _parse_parts(raw)] or [parse_protocol(raw, path)]
-    except UserError as error:
-        text = str(error)
-        raise UserError(text if text.startswith(str(path.parent)) else f"{path}: {text}") from None
+    with _naming(path):
+        parts = _parse_parts(config_files.read_with_bases(path))
+    return [_load(path.parent / part) for part in parts] or [_load(path)]
 
 
 def _parse_parts(raw: dict[str, Any]) -> list[str]:
@@ -96,9 +94,16 @@ def _parse_parts(raw: dict[str, Any]) -> list[str]:
     return parts
 
 
-def _load_part(path: Path) -> Protocol:
-    try:
+def _load(path: Path) -> Protocol:
+    with _naming(path):
         return parse_protocol(config_files.read_with_bases(path), path)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file before the message of a UserError that does not begin with it."""
+    try:
+        yield
     except UserError as error:
         text = str(error)
         raise UserError(text if text.startswith(str(path)) else f"{path}: {text}") from None

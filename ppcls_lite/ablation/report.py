@@ -13,9 +13,8 @@ from ppcls_lite.ablation.record import Record, read_record
 from ppcls_lite.ablation.rows import Headline, Row, collect, find_headline
 from ppcls_lite.ablation.statistics import Difference, Mean
 from ppcls_lite.files import replacing, write_text
-from ppcls_lite.text import count
+from ppcls_lite.text import count, describe_official
 
-OFFICIAL = {True: " (official)", False: " (not the official files)", None: ""}
 RUN_COLUMNS = (
     *("arm", "seed", "test_top1", "test_loss", "epochs", "params", "macs", "images_per_sec", "wall_s"),
     *("started", "git_commit"),
@@ -66,7 +65,7 @@ def _facts(record: Record, runs: dict[tuple[str, int], dict[str, Any]]) -> list[
     epochs = _distinct(f"{r['epochs']}" for r in results)
     images = _distinct(f"{r['train_images']:,} training and {r['test_images']:,} test images" for r in results)
     data = _distinct(
-        f"{r['dataset']}{OFFICIAL[r['dataset_official']]}, sha256 {r['dataset_sha256'][:12]}" for r in results
+        f"{r['dataset']}{describe_official(r['dataset_official'])}, sha256 {r['dataset_sha256'][:12]}" for r in results
     )
     lines += [f"- data: {data}; {images}", f"- epochs: {epochs}; scored after the last one"]
     lines += [f"- versions: {_distinct(r['versions'] for r in results)}"]

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -51,6 +51,7 @@ class Images(Protocol):
     """Images of one shape: an array in memory, or files that are decoded as they are read."""
 
     shape: tuple[int, int, int]  # C, H, W
+    skipped: int  # files that were left out so far
 
     def __len__(self) -> int: ...
 
@@ -69,6 +70,7 @@ class ImageArray:
     """Images in memory: ``pixels`` uint8 [N, C, H, W]."""
 
     pixels: np.ndarray
+    skipped: ClassVar[int] = 0
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -141,7 +141,7 @@ def build_loaders(config: Config, dataset: Dataset, column: str) -> Loaders:
 def count_skipped(loaders: Loaders) -> int:
     """Files left out by ``DataLoader.on_bad_image: skip`` so far, in all processes: those that could not be read."""
     parts = [loader.split.images for loader in (loaders.train, loaders.val, loaders.test) if loader is not None]
-    return sum(processes.gather(sum(getattr(images, "skipped", 0) for images in parts)))
+    return sum(processes.gather(sum(images.skipped for images in parts)))
 
 
 def first_images(loader: BatchLoader, size: int) -> np.ndarray:

@@ -16,6 +16,7 @@ from ppcls_lite.engine.run_dir import Progress
 from ppcls_lite.measure.complexity import count_macs, count_params
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.tasks.task import Task
+from ppcls_lite.text import describe_official
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,6 @@ def describe_run(setup: Setup, prepared: Prepared) -> dict[str, Any]:
         f"{facts['macs']:,}",
         size,
     )
-    official = {True: " (official)", False: " (not the official files)", None: ""}[dataset.official]
     logger.info(
         "%s: %d training%s, %d test images from %s%s, sha256 %s",
         dataset.spec.name,
@@ -61,7 +61,7 @@ def describe_run(setup: Setup, prepared: Prepared) -> dict[str, Any]:
         validation,
         len(loaders.test.split),
         dataset.source,
-        official,
+        describe_official(dataset.official),
         facts["dataset_sha256"][:12],
     )
     return facts

@@ -1,7 +1,6 @@
 """The run directory: where a run's files lie, and how they are written so that each is complete or absent."""
 
 import contextlib
-import csv
 import dataclasses
 import json
 import logging
@@ -15,7 +14,7 @@ from ppcls_lite import config_files
 from ppcls_lite.config import Config
 from ppcls_lite.engine.lock import FolderLock
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import TEMPORARY, digest, parse_json, replacing, user_path, write_text
+from ppcls_lite.files import TEMPORARY, digest, parse_json, replacing, user_path, write_csv, write_text
 from ppcls_lite.options import NonNegative, Positive, coerce
 from ppcls_lite.tasks.task import Task
 from ppcls_lite.weights import SUFFIX
@@ -142,10 +141,7 @@ class RunDir:
         """Write metrics.csv, a row an epoch, with the task's metrics; what was not measured stays empty."""
         scores = ("loss", *(metric.name for metric in task.metrics))
         measured = [f"{part}_{score}" for part in ("train", "val", "test") for score in scores]
-        with replacing(self.path / "metrics.csv") as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, ["epoch", "lr", *measured, "images_per_sec", "seconds"])
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(self.path / "metrics.csv", ["epoch", "lr", *measured, "images_per_sec", "seconds"], rows)
 
     def weights(self, which: str) -> Path:
         """``last.pdparams`` or ``best.pdparams``."""

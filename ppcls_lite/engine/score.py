@@ -1,6 +1,5 @@
 """``score(setup, weights)``: the scores of trained weights, on the run's own data or on others."""
 
-import csv
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.prepare import open_device
 from ppcls_lite.engine.trained import load_trained
 from ppcls_lite.errors import UserError
-from ppcls_lite.files import replacing, user_path
+from ppcls_lite.files import user_path, write_csv
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.tasks.task import Task
 
@@ -47,7 +46,9 @@ def score(
         scores = evaluate(network, setup.task, loader)
         results[part] = {**scores.values, "images": scores.images, "seconds": scores.seconds}
     if predictions is not None:
-        _write_rows(predictions, predict_split(network, setup.task, loader))
+        rows = list(predict_split(network, setup.task, loader))
+        predictions.parent.mkdir(parents=True, exist_ok=True)
+        write_csv(predictions, list(rows[0]), rows)
     return results
 
 
@@ -103,13 +104,3 @@ def predict_split(network: paddle.nn.Layer, task: Task, loader: BatchLoader) -> 
         outputs = network(paddle.to_tensor(pixels)).numpy()
         for index, values in zip(chosen, task.decode(outputs), strict=True):
             yield {"image": images.path(index), "label": task.name_target(target[index]), **task.row(values)}
-
-
-def _write_rows(path: Path, rows: Iterator[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    first = next(rows)
-    with replacing(path) as temporary, open(temporary, "w", newline="", errors="surrogateescape") as file:
-        writer = csv.DictWriter(file, list(first))
-        writer.writeheader()
-        writer.writerow(first)
-        writer.writerows(rows)

@@ -228,6 +228,12 @@ def test_a_regression_head_from_yaml_to_prediction(tiny, tmp_path, monkeypatch):
     assert 0 < found.values["value"] < 9  # in the target's own unit
 
 
+def test_label_smoothing_reaches_a_head_of_classes(tiny):
+    head = {"Heads.label": {"task": "classification"}, "Loss.label_smoothing": 0.2}
+    assert complete(tiny(**head)).task.label_smoothing == 0.2
+    assert complete(tiny(**{"Loss.label_smoothing": 0.2})).task.label_smoothing == 0.2
+
+
 def test_the_best_epoch_has_the_lowest_error(tiny, monkeypatch):
     errors = iter((3.0, 1.0, 2.0, 9.0))
     original = callbacks.evaluate
