@@ -18,10 +18,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_lite import cli, processes
-from ppcls_lite.config import Config
-from ppcls_lite.errors import TrainingError, UserError
+from ppcls_lite.config.schema import Config
 from ppcls_lite.tasks.setup import load_setup
+from ppcls_lite.utils import cli, processes
+from ppcls_lite.utils.errors import TrainingError, UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 TOLERANCE = 1e-4
@@ -92,7 +92,7 @@ def _run_child() -> None:
     from ppcls_lite.engine.callbacks import EpochStart, TrainMeter
     from ppcls_lite.engine.evaluate import evaluate
     from ppcls_lite.engine.prepare import open_device, prepare
-    from ppcls_lite.engine.run_dir import RunDir
+    from ppcls_lite.runs.run_dir import RunDir
 
     losses: list[float] = []
 

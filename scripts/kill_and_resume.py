@@ -24,8 +24,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_lite import cli
-from ppcls_lite.resources import count_cores
+from ppcls_lite.utils import cli
+from ppcls_lite.utils.resources import count_cores
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMES = ("images_per_sec", "seconds", "started", "wall_s")
@@ -170,7 +170,7 @@ def _result(folder: Path) -> dict:
 
 def _records(folder: Path) -> set[tuple]:
     """What VisualDL shows, curves, weights and pictures: a repeated step may only repeat its value."""
-    from ppcls_lite.engine.dashboard import RECORDS, read_records
+    from ppcls_lite.runs.dashboard import RECORDS, read_records
 
     found = set()
     for _, record in read_records(folder / "vdl" / RECORDS):

@@ -20,8 +20,8 @@ import numpy as np
 import psutil
 from tqdm import tqdm
 
-from ppcls_lite import cli
-from ppcls_lite.errors import TrainingError
+from ppcls_lite.utils import cli
+from ppcls_lite.utils.errors import TrainingError
 
 ROOT = Path(__file__).resolve().parents[1]
 SHORT = ["DataLoader.train_subset=64", "DataLoader.test_subset=40", "DataLoader.batch_size=32", "Arch.scale=0.125"]

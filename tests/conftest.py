@@ -2,12 +2,14 @@
 
 import os
 import signal
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from ppcls_lite import cli
-from ppcls_lite.resources import count_cores
+from ppcls_lite.config import schema as configs
+from ppcls_lite.utils import cli
+from ppcls_lite.utils.resources import count_cores
 
 # Under pytest-xdist the cores are shared.
 processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -22,3 +24,44 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def tiny(tmp_path) -> Callable[..., configs.Config]:
+    """``tiny(name, **{"Section.key": value})``: MobileNetV1 x0.125 on 64 digits, into tmp_path/name."""
+
+    def make(name="run", **settings):
+        raw = {
+            "Arch": {"name": "oct_mobilenet", "scale": 0.125, "stem": "cifar"},
+            "Global": {"device": "cpu", "epochs": 3, "output_dir": str(tmp_path / name)},
+            "DataLoader": {"dataset": "digits", "train_subset": 64, "batch_size": 16, "crop_padding": 2},
+            "Optimizer": {
+                "name": "Momentum",
+                "weight_decay": 1e-4,
+                "lr": {"name": "Cosine", "learning_rate": 0.05, "warmup_epochs": 1},
+            },
+        }
+        for key, value in settings.items():
+            *path, last = key.split(".")
+            node = raw
+            for part in path:
+                node = node.setdefault(part, {})
+            node[last] = value
+        return configs.build(raw, "tiny")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A finished run with a validation part: (its folder, its result)."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    raw = {
+        "Arch": {"name": "oct_mobilenet", "scale": 0.125, "stem": "cifar"},
+        "Global": {"device": "cpu", "epochs": 4, "output_dir": str(folder), "name": "finished"},
+        "DataLoader": {"train_subset": 64, "batch_size": 16, "val_fraction": 0.1},
+        "Optimizer": {"name": "Momentum", "lr": {"learning_rate": 0.05}},
+    }
+    from ppcls_lite.engine.train import train
+
+    return folder, train(configs.build(raw, "x"))

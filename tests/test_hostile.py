@@ -16,12 +16,12 @@ import zlib
 import numpy as np
 import pytest
 
-from ppcls_lite import config as configs
+from ppcls_lite.config import schema as configs
 from ppcls_lite.data import load_dataset
 from ppcls_lite.data.image_file import load_image
 from ppcls_lite.deploy.exported import read_metadata
-from ppcls_lite.errors import UserError
-from ppcls_lite.weights import read_weights
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.weights.load import read_weights
 from tests.deploy.formats import ONNX
 from tests.tools.helpers import call
 

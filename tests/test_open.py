@@ -17,9 +17,9 @@ Optimizer: {lr: {learning_rate: 1.0e-3}}
 ARRAYS = '''
 import numpy as np
 
-from ppcls_lite.catalog import register_dataset
+from ppcls_lite.config.catalog import register_dataset
 from ppcls_lite.data.dataset import ArraySource, Column, DataSpec, labeled
-from ppcls_lite.options import Positive, Text
+from ppcls_lite.config.options import Positive, Text
 
 SPEC = DataSpec("stripes", {"label": Column("class", ("across", "down"))}, 3, 32, (0.5,) * 3, (0.5,) * 3)
 
@@ -42,11 +42,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_lite.catalog import register_dataset
+from ppcls_lite.config.catalog import register_dataset
 from ppcls_lite.data.dataset import Column, DataSpec
 from ppcls_lite.data.files import files_dataset
 from ppcls_lite.data.names import FileNames
-from ppcls_lite.options import Text
+from ppcls_lite.config.options import Text
 
 
 @register_dataset
@@ -72,7 +72,7 @@ class ByPrefix:
 '''
 TASK = '''
 from ppcls_lite.data.dataset import Column
-from ppcls_lite.catalog import register_task
+from ppcls_lite.config.catalog import register_task
 from ppcls_lite.tasks.regression import Regression
 from ppcls_lite.tasks.task import Metric, Task
 

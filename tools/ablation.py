@@ -13,14 +13,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_lite import cli, processes
 from ppcls_lite.ablation.ablation import run_ablation
 from ppcls_lite.ablation.machine import choose_protocol
 from ppcls_lite.ablation.protocol import Protocol, check_settings, list_protocols, load_protocols
-from ppcls_lite.errors import UserError, nearest
-from ppcls_lite.files import user_path
-from ppcls_lite.options import Seeds, Threads, coerce
-from ppcls_lite.signals import exit_on_signal
+from ppcls_lite.config.options import Seeds, Threads, coerce
+from ppcls_lite.utils import cli, processes
+from ppcls_lite.utils.errors import UserError, nearest
+from ppcls_lite.utils.files import user_path
+from ppcls_lite.utils.signals import exit_on_signal
 
 
 def main() -> None:

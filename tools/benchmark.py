@@ -27,11 +27,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_lite import cli, processes
-from ppcls_lite.errors import UserError
+from ppcls_lite.config.options import Fraction, NonNegative, Positive, PositiveFloat, Threads, coerce
 from ppcls_lite.measure import tables
 from ppcls_lite.measure.subject import parse_subjects
-from ppcls_lite.options import Fraction, NonNegative, Positive, PositiveFloat, Threads, coerce
+from ppcls_lite.utils import cli, processes
+from ppcls_lite.utils.errors import UserError
 
 BACKENDS = ("eager", "paddle", "onnxruntime", "openvino")
 
@@ -115,9 +115,9 @@ def benchmark_efficiency(args) -> None:
     plot = args.plot and check_plot(args.plot)
     cli.log_to_stderr()
     cli.import_paddle()
-    from ppcls_lite.device import describe_device, select_device
-    from ppcls_lite.engine.result import describe_versions
     from ppcls_lite.measure import efficiency, efficiency_report
+    from ppcls_lite.runs.result import describe_versions
+    from ppcls_lite.utils.device import describe_device, select_device
 
     select_device(args.device, "--device")
     sizes = list(dict.fromkeys(args.batch_sizes))
@@ -136,8 +136,8 @@ def benchmark_deploy(args) -> None:
     cli.log_to_stderr()
     cli.import_paddle(threads=args.threads, quiet=True)
     from ppcls_lite.deploy import benchmark, benchmark_report
-    from ppcls_lite.device import describe_device, select_device
-    from ppcls_lite.engine.result import describe_versions
+    from ppcls_lite.runs.result import describe_versions
+    from ppcls_lite.utils.device import describe_device, select_device
 
     select_device("cpu")
     if args.alphas:
@@ -173,9 +173,9 @@ def benchmark_train_step(args) -> None:
     if args.format != "table":
         cli.log_to_stderr()
     cli.import_paddle()
-    from ppcls_lite.device import describe_device, select_device
     from ppcls_lite.measure.steps import add_by_broadcast, add_by_upsample, training_step, with_exchange
     from ppcls_lite.measure.timing import median_ratio, time_in_turns
+    from ppcls_lite.utils.device import describe_device, select_device
 
     select_device("auto")
     calls = {}
@@ -214,9 +214,9 @@ def benchmark_scaling(args) -> None:
         raise UserError("one process has no bandwidth to measure; give --bandwidth, or start several (see --help)")
     cli.log_to_stderr()
     cli.import_paddle(several=True)
-    from ppcls_lite.device import describe_device, select_device
     from ppcls_lite.measure.scaling import measure_scaling
     from ppcls_lite.measure.timing import median_ratio
+    from ppcls_lite.utils.device import describe_device, select_device
 
     processes.connect(select_device("auto"))
     found = measure_scaling(subjects, args.batch_size, args.rounds)

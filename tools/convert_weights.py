@@ -13,9 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_lite import cli
 from ppcls_lite.arch import model_options
-from ppcls_lite.errors import UserError
+from ppcls_lite.utils import cli
+from ppcls_lite.utils.errors import UserError
 
 SUFFIXES = (".safetensors", ".pdparams")
 
@@ -30,8 +30,8 @@ def main() -> None:
     model_options(args.model)
     output = cli.new_file(choose_output(Path(args.output), args.to), "--output")
     cli.import_paddle()
-    from ppcls_lite.deploy.convert import convert
-    from ppcls_lite.weights import write_weights
+    from ppcls_lite.weights.convert import convert
+    from ppcls_lite.weights.load import write_weights
 
     converted = convert(args.checkpoint, args.model)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_lite import cli, processes
+from ppcls_lite.tasks.setup import load_setup
+from ppcls_lite.utils import cli, processes
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.json:
         cli.log_to_stderr()
-    setup = cli.load_setup(args)
+    setup = load_setup(args.config, args.override)
     predictions = args.predictions and cli.new_file(args.predictions, "--predictions")
     cli.import_paddle(several=True)
     from ppcls_lite.engine.score import score

@@ -14,15 +14,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_lite import cli
 from ppcls_lite.arch.registry import check_input_size
-from ppcls_lite.errors import UserError
-from ppcls_lite.options import Positive, coerce
+from ppcls_lite.config.options import Positive, coerce
+from ppcls_lite.tasks.setup import load_setup
+from ppcls_lite.utils import cli
+from ppcls_lite.utils.errors import UserError
 
 
 def main() -> None:
     args = parse()
-    setup = cli.load_setup(args)
+    setup = load_setup(args.config, args.override)
     config, size = setup.config, setup.input_size
     if args.image_size is not None:
         size = coerce(args.image_size, Positive, "--image-size")

@@ -17,11 +17,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_lite import cli
-from ppcls_lite.errors import UserError
-from ppcls_lite.files import write_csv
-from ppcls_lite.options import Positive, Threads, coerce
-from ppcls_lite.resources import count_cores
+from ppcls_lite.config.options import Positive, Threads, coerce
+from ppcls_lite.utils import cli
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.files import write_csv
+from ppcls_lite.utils.resources import count_cores
 
 BACKENDS = ("eager", "paddle", "onnxruntime", "openvino")
 

@@ -16,9 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_lite import cli
 from ppcls_lite.arch import list_models, model_options
-from ppcls_lite.errors import UserError
+from ppcls_lite.tasks.setup import load_setup
+from ppcls_lite.utils import cli
+from ppcls_lite.utils.errors import UserError
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
         return
     if not args.config:
         raise UserError("give a configuration with -c CONFIG, or --list for the models")
-    setup = cli.load_setup(args)
+    setup = load_setup(args.config, args.override)
     config = setup.config
     if args.graph:
         write_graph(setup, Path(args.graph))

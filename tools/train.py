@@ -10,10 +10,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_lite import cli
-from ppcls_lite.engine import run_dir
-from ppcls_lite.errors import UserError
-from ppcls_lite.text import count
+from ppcls_lite.runs import run_dir
+from ppcls_lite.tasks.setup import load_setup
+from ppcls_lite.utils import cli
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.text import count
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.check_data and not args.dry_run:
         raise UserError("--check-data belongs to --dry-run; add it")
-    config = run_dir.stay(cli.load_setup(args).config, args.config, args.override)
+    config = run_dir.stay(load_setup(args.config, args.override).config, args.config, args.override)
     cli.import_paddle(several=True)
     if args.check_data:
         check_data(config)

@@ -17,11 +17,11 @@ from typing import Annotated
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_lite import cli
+from ppcls_lite.config.options import NonNegative, Range, coerce
 from ppcls_lite.data import DATASETS, load_dataset
-from ppcls_lite.errors import UserError
-from ppcls_lite.options import NonNegative, Range, coerce
 from ppcls_lite.tasks.setup import load_setup
+from ppcls_lite.utils import cli
+from ppcls_lite.utils.errors import UserError
 
 
 def main() -> None:
@@ -102,8 +102,8 @@ def new_picture(args, name) -> Path:
 def prepare(device):
     """Choose the device; returns the module that draws."""
     cli.import_paddle()
-    from ppcls_lite.device import select_device
     from ppcls_lite.engine import visualize
+    from ppcls_lite.utils.device import select_device
 
     select_device(device)
     return visualize

@@ -6,16 +6,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppcls_lite import cli
 from ppcls_lite.ablation.execute import execute, write_graphs
 from ppcls_lite.ablation.machine import choose_threads, plan_slots
 from ppcls_lite.ablation.protocol import Protocol
 from ppcls_lite.ablation.record import make_record
 from ppcls_lite.ablation.runs import Run, plan_runs
-from ppcls_lite.engine.lock import FolderLock
-from ppcls_lite.errors import UserError
 from ppcls_lite.tasks.setup import Setup
-from ppcls_lite.text import count
+from ppcls_lite.utils import cli
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.lock import FolderLock
+from ppcls_lite.utils.text import count
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ppcls_lite.ablation.machine import Slot
 from ppcls_lite.ablation.runs import Run
-from ppcls_lite.text import describe_seconds
+from ppcls_lite.utils.text import describe_seconds
 
 logger = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ppcls_lite import cli
 from ppcls_lite.data.sources import cifar10
-from ppcls_lite.resources import count_cores, free_memory
 from ppcls_lite.tasks.setup import Setup
-from ppcls_lite.text import count
+from ppcls_lite.utils import cli
+from ppcls_lite.utils.resources import count_cores, free_memory
+from ppcls_lite.utils.text import count
 
 logger = logging.getLogger(__name__)
 
@@ -85,15 +85,17 @@ def _estimate_memory(setup: Setup) -> int:
 
 
 def _device():
-    """``ppcls_lite.device``, which imports paddle: late, so that mistakes are answered before."""
+    """``ppcls_lite.utils.device``, which imports paddle: late, so that mistakes are answered before."""
     cli.import_paddle(computes=False)
-    from ppcls_lite import device
+    from ppcls_lite.utils import device
 
     return device
 
 
 def _why_gpu_fails() -> str:
     """Why a convolution fails on the GPU, or nothing; in a process of its own, since it takes the GPU's memory."""
-    code = "from ppcls_lite import cli; cli.import_paddle(); from ppcls_lite import device; device.try_gpu()"
+    code = (
+        "from ppcls_lite.utils import cli; cli.import_paddle(); from ppcls_lite.utils import device; device.try_gpu()"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     return (done.stderr.strip().splitlines() or ["it does not compute"])[-1] if done.returncode else ""

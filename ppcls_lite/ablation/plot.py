@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ppcls_lite.ablation.rows import Headline, Row
-from ppcls_lite.text import count
+from ppcls_lite.utils.text import count
 
 MARKERS = "osD^vP*X"  # the plain network's first
 

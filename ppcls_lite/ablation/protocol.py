@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite import config_files
-from ppcls_lite.errors import UserError, nearest
-from ppcls_lite.options import Seeds, coerce
+from ppcls_lite.config import files as config_files
+from ppcls_lite.config.options import Seeds, coerce
 from ppcls_lite.tasks.setup import Setup, load_setup
-from ppcls_lite.text import show
+from ppcls_lite.utils.errors import UserError, nearest
+from ppcls_lite.utils.text import show
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "ablations"
 KEYS = ("seeds", "set", "arms", "groups")

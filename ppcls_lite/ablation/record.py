@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
-from ppcls_lite import config_files
 from ppcls_lite.ablation.protocol import Protocol, check_name
-from ppcls_lite.errors import UserError
-from ppcls_lite.files import write_text
-from ppcls_lite.options import Seeds, Threads, coerce
+from ppcls_lite.config import files as config_files
+from ppcls_lite.config.options import Seeds, Threads, coerce
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.files import write_text
 
 FILE = "ablation.yaml"
 REPORT_FILES = ("report.md", "results.csv", "runs.csv", "plot.png")

@@ -12,8 +12,8 @@ from ppcls_lite.ablation.plot import draw_plot
 from ppcls_lite.ablation.record import Record, read_record
 from ppcls_lite.ablation.rows import Headline, Row, collect, find_headline
 from ppcls_lite.ablation.statistics import Difference, Mean
-from ppcls_lite.files import replacing, write_text
-from ppcls_lite.text import count, describe_official
+from ppcls_lite.utils.files import replacing, write_text
+from ppcls_lite.utils.text import count, describe_official
 
 RUN_COLUMNS = (
     *("arm", "seed", "test_top1", "test_loss", "epochs", "params", "macs", "images_per_sec", "wall_s"),

@@ -8,8 +8,8 @@ from typing import Any
 from ppcls_lite.ablation.record import Record
 from ppcls_lite.ablation.runs import run_folder
 from ppcls_lite.ablation.statistics import Difference, Mean, paired_difference, summarize
-from ppcls_lite.engine.run_dir import RunDir
-from ppcls_lite.errors import UserError
+from ppcls_lite.runs.run_dir import RunDir
+from ppcls_lite.utils.errors import UserError
 
 
 @dataclass(frozen=True)

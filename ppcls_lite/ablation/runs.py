@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ppcls_lite.ablation.protocol import Arm
-from ppcls_lite.config import Config
-from ppcls_lite.engine.resume import changed_settings, check_same_settings
-from ppcls_lite.engine.run_dir import RunDir
-from ppcls_lite.errors import UserError
+from ppcls_lite.config.schema import Config
+from ppcls_lite.runs.resume import changed_settings, check_same_settings
+from ppcls_lite.runs.run_dir import RunDir
 from ppcls_lite.tasks.setup import Setup
+from ppcls_lite.utils.errors import UserError
 
 RESUME = "Global.resume=auto"
 

@@ -9,7 +9,7 @@ from paddle.vision.models import LeNet as VisionLeNet
 
 from ppcls_lite.arch.heads import Backbone
 from ppcls_lite.arch.registry import register_model
-from ppcls_lite.options import Channels, Classes
+from ppcls_lite.config.options import Channels, Classes
 
 
 class AlexNet(Backbone, nn.Layer):

@@ -2,7 +2,7 @@
 
 from paddle import nn
 
-from ppcls_lite.errors import UserError
+from ppcls_lite.utils.errors import UserError
 
 
 def initialize_convolutions(network: nn.Layer, init: str) -> None:

@@ -14,8 +14,8 @@ from paddle.vision.models import DenseNet as VisionDenseNet
 from ppcls_lite.arch.common import initialize_convolutions
 from ppcls_lite.arch.heads import Backbone
 from ppcls_lite.arch.registry import register_model
-from ppcls_lite.errors import UserError
-from ppcls_lite.options import Channels, Classes, Depth, Fraction, Growth, Init
+from ppcls_lite.config.options import Channels, Classes, Depth, Fraction, Growth, Init
+from ppcls_lite.utils.errors import UserError
 
 CIFAR_FEATURE_STRIDES = (1, 2, 4)
 

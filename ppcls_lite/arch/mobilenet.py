@@ -10,7 +10,7 @@ from ppcls_lite.arch.common import initialize_convolutions, scaled_channels
 from ppcls_lite.arch.heads import Backbone
 from ppcls_lite.arch.octave import ConvBNAct, Pair
 from ppcls_lite.arch.registry import register_model
-from ppcls_lite.options import Channels, Classes, Downsample, Exchange, Fraction, Init, Stem, Width
+from ppcls_lite.config.options import Channels, Classes, Downsample, Exchange, Fraction, Init, Stem, Width
 
 # Output channels and stride of the 13 depthwise-separable blocks, at width 1.
 BLOCKS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]

@@ -16,8 +16,8 @@ from functools import cached_property
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from ppcls_lite.errors import UserError
-from ppcls_lite.options import Downsample, Exchange, Positive, coerce
+from ppcls_lite.config.options import Downsample, Exchange, Positive, coerce
+from ppcls_lite.utils.errors import UserError
 
 Pair = tuple[Tensor | None, Tensor | None]
 

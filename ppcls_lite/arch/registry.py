@@ -7,9 +7,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from ppcls_lite import options as option_types
-from ppcls_lite.catalog import MODELS, Option
-from ppcls_lite.errors import UserError
+from ppcls_lite.config import options as option_types
+from ppcls_lite.config.catalog import MODELS, Option
+from ppcls_lite.utils.errors import UserError
 
 
 def list_models() -> list[str]:
@@ -76,7 +76,7 @@ def register_model(factory: Callable) -> Callable:
             )
         network = factory(**check_options(name, options))
         if pretrained:
-            from ppcls_lite.weights import load_pretrained
+            from ppcls_lite.weights.load import load_pretrained
 
             load_pretrained(network, pretrained)
         return network

@@ -13,7 +13,7 @@ from ppcls_lite.arch.common import initialize_convolutions, scaled_channels
 from ppcls_lite.arch.heads import Backbone
 from ppcls_lite.arch.octave import ConvBN, ConvBNAct, OctaveInput, Pair, relu
 from ppcls_lite.arch.registry import register_model
-from ppcls_lite.options import ADDED, Channels, Classes, Downsample, Exchange, Fraction, Init, Stem, Width
+from ppcls_lite.config.options import ADDED, Channels, Classes, Downsample, Exchange, Fraction, Init, Stem, Width
 
 IMAGENET_WIDTHS = (64, 128, 256, 512)
 CIFAR_WIDTHS = (16, 32, 64)

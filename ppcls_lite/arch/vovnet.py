@@ -15,7 +15,7 @@ from ppcls_lite.arch.common import initialize_convolutions
 from ppcls_lite.arch.densenet import BNReLUConv, CifarDenseNet
 from ppcls_lite.arch.heads import Backbone
 from ppcls_lite.arch.registry import register_model
-from ppcls_lite.options import Channels, Classes, Init, VoVStem
+from ppcls_lite.config.options import Channels, Classes, Init, VoVStem
 
 DEPTH = 5  # 3x3 convolutions of a module
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite.catalog import DATASETS, register_dataset
+from ppcls_lite.config.catalog import DATASETS, register_dataset
 from ppcls_lite.data.dataset import Column, Dataset, DataSpec, ImageArray, Reading, Source, Split, split_balanced
 from ppcls_lite.data.loader import BatchLoader
 

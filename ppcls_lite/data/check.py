@@ -10,9 +10,9 @@ from ppcls_lite.data.dataset import Dataset
 from ppcls_lite.data.files import ImageFiles
 from ppcls_lite.data.image_file import load_image
 from ppcls_lite.data.workers import map_in_workers
-from ppcls_lite.errors import UserError
-from ppcls_lite.files import digest
-from ppcls_lite.text import count, escape
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.files import digest
+from ppcls_lite.utils.text import count, escape
 
 CHUNK = 16  # files that a worker reads for one answer
 DIGEST_BYTES = 16

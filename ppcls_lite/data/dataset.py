@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
-from ppcls_lite.errors import UserError
+from ppcls_lite.utils.errors import UserError
 
 
 @dataclass(frozen=True)

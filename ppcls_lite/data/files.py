@@ -10,8 +10,8 @@ from ppcls_lite.data.dataset import Dataset, DataSpec, Reading, Split
 from ppcls_lite.data.image_file import load_image
 from ppcls_lite.data.names import FileNames
 from ppcls_lite.data.workers import map_in_workers
-from ppcls_lite.errors import UserError
-from ppcls_lite.text import count, escape
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.text import count, escape
 
 logger = logging.getLogger(__name__)
 

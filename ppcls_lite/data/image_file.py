@@ -11,7 +11,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from ppcls_lite.errors import UserError
+from ppcls_lite.utils.errors import UserError
 
 # Pillow knows more, of which some start other programs (EPS) or are rarely looked after.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")

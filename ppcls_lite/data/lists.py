@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ppcls_lite.data.names import FileNames
-from ppcls_lite.errors import UserError
-from ppcls_lite.text import escape, show
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.text import escape, show
 
 MAX_CLASSES = 100_000  # as the option Classes; bounds what a mistyped label makes us allocate
 MAX_LINE = 1 << 16  # bytes; a path has at most 4,096

@@ -6,7 +6,7 @@ import numpy as np
 
 from ppcls_lite.data.augment import random_crop, random_flip
 from ppcls_lite.data.dataset import Split
-from ppcls_lite.errors import UserError
+from ppcls_lite.utils.errors import UserError
 
 
 class BatchLoader:

@@ -5,8 +5,8 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ppcls_lite.errors import UserError
-from ppcls_lite.files import user_path
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.files import user_path
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ppcls_lite.errors import TrainingError, UserError
-from ppcls_lite.text import count, describe_bytes
+from ppcls_lite.utils.errors import TrainingError, UserError
+from ppcls_lite.utils.text import count, describe_bytes
 
 STOP_SECONDS = 10  # for a worker to finish what it is reading; then it is killed
 PREFETCH = 2  # batches that each worker prepares ahead

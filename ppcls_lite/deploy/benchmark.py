@@ -16,13 +16,13 @@ from ppcls_lite.arch.registry import list_models
 from ppcls_lite.deploy.export import check_format, export, settle
 from ppcls_lite.deploy.profiles import OperatorTime, profile
 from ppcls_lite.deploy.runtimes import eager, import_extra, open_runtime
-from ppcls_lite.errors import UserError
 from ppcls_lite.measure.complexity import profile_layers
 from ppcls_lite.measure.steps import random_images
 from ppcls_lite.measure.subject import Subject
 from ppcls_lite.measure.timing import Timing, median_ratio, time_in_turns
 from ppcls_lite.tasks.classification import Classification
 from ppcls_lite.tasks.metadata import Metadata
+from ppcls_lite.utils.errors import UserError
 
 logger = logging.getLogger(__name__)
 

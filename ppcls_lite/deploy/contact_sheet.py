@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from ppcls_lite.data.image_file import load_image
-from ppcls_lite.text import escape
+from ppcls_lite.utils.text import escape
 
 TILE, LINE, MARGIN, COLUMNS = 160, 18, 8, 6  # pixels; images in a row
 MOST = 300  # images of a sheet

@@ -14,9 +14,9 @@ from ppcls_lite.deploy.exported import paddle_files, write_onnx_metadata, write_
 from ppcls_lite.deploy.program import save_inference_model, save_program
 from ppcls_lite.deploy.rewrite import NORMS, deploy_form
 from ppcls_lite.deploy.runtimes import ONNX, eager, import_extra, open_runtime
-from ppcls_lite.errors import TrainingError, UserError
-from ppcls_lite.resources import check_room
 from ppcls_lite.tasks.metadata import Metadata
+from ppcls_lite.utils.errors import TrainingError, UserError
+from ppcls_lite.utils.resources import check_room
 
 logger = logging.getLogger(__name__)
 

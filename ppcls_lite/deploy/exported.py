@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ppcls_lite.deploy.runtimes import ONNX, PARAMETERS, PROGRAM, import_extra
-from ppcls_lite.errors import UserError
-from ppcls_lite.files import digest, parse_json
 from ppcls_lite.tasks.metadata import Metadata
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.files import digest, parse_json
 
 KEY = "ppcls_lite"  # of the ONNX file's metadata
 SIDECAR = ".meta.json"

@@ -10,9 +10,9 @@ import numpy as np
 
 from ppcls_lite.data.image_file import load_image
 from ppcls_lite.deploy.runtimes import Runtime
-from ppcls_lite.errors import UserError
 from ppcls_lite.tasks.metadata import Metadata
 from ppcls_lite.tasks.task import Task
+from ppcls_lite.utils.errors import UserError
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppcls_lite.device import on_gpu, synchronize
-from ppcls_lite.errors import UserError
+from ppcls_lite.utils.device import on_gpu, synchronize
+from ppcls_lite.utils.errors import UserError
 
 Runtime = Callable[[np.ndarray], np.ndarray]  # float32 [N, C, H, W] -> float32 logits [N, classes]
 

@@ -14,19 +14,19 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from ppcls_lite import processes
 from ppcls_lite.arch import build_model
-from ppcls_lite.config import Config
-from ppcls_lite.config import DataLoader as DataSettings
+from ppcls_lite.config.schema import Config
+from ppcls_lite.config.schema import DataLoader as DataSettings
 from ppcls_lite.data import BatchLoader, Dataset, Split, split_balanced
 from ppcls_lite.data.files import ImageFiles
 from ppcls_lite.data.transforms import Normalization
 from ppcls_lite.data.workers import check_shared_memory
-from ppcls_lite.device import on_gpu
 from ppcls_lite.engine.optim import build_optimizer, build_schedule, scaled_rate
-from ppcls_lite.errors import UserError
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.tasks.task import Task, Total
+from ppcls_lite.utils import processes
+from ppcls_lite.utils.device import on_gpu
+from ppcls_lite.utils.errors import UserError
 
 logger = logging.getLogger(__name__)
 

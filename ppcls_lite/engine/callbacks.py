@@ -14,17 +14,17 @@ from typing import Any
 import paddle
 from tqdm import tqdm
 
-from ppcls_lite import processes
 from ppcls_lite.data import BatchLoader
-from ppcls_lite.engine.checkpoint import Snapshot, save_snapshot, take_snapshot
-from ppcls_lite.engine.dashboard import Dashboard
 from ppcls_lite.engine.evaluate import evaluate
-from ppcls_lite.engine.run_dir import Progress, RunDir
 from ppcls_lite.engine.seeding import seed_everything
-from ppcls_lite.errors import TrainingError
-from ppcls_lite.signals import held_back
+from ppcls_lite.runs.checkpoint import Snapshot, save_snapshot, take_snapshot
+from ppcls_lite.runs.dashboard import Dashboard
+from ppcls_lite.runs.run_dir import Progress, RunDir
 from ppcls_lite.tasks.task import Task, Total
-from ppcls_lite.text import describe_seconds
+from ppcls_lite.utils import processes
+from ppcls_lite.utils.errors import TrainingError
+from ppcls_lite.utils.signals import held_back
+from ppcls_lite.utils.text import describe_seconds
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ppcls_lite import processes
 from ppcls_lite.tasks.task import Sums, Task, Total
+from ppcls_lite.utils import processes
 
 
 @dataclass(frozen=True)

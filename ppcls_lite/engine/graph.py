@@ -9,9 +9,9 @@ import paddle
 from visualdl import LogWriter
 
 from ppcls_lite.engine.build import build_network
-from ppcls_lite.errors import TrainingError
-from ppcls_lite.files import replacing
 from ppcls_lite.tasks.setup import Setup
+from ppcls_lite.utils.errors import TrainingError
+from ppcls_lite.utils.files import replacing
 
 GRAPH = "vdlgraph.model.log"
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import paddle
 
-from ppcls_lite import processes
 from ppcls_lite.arch.registry import fixed_input_size
-from ppcls_lite.device import held_memory, on_gpu, usable_memory
 from ppcls_lite.engine import build
-from ppcls_lite.errors import UserError
 from ppcls_lite.tasks.setup import Setup
-from ppcls_lite.text import describe_bytes
+from ppcls_lite.utils import processes
+from ppcls_lite.utils.device import held_memory, on_gpu, usable_memory
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.text import describe_bytes
 
 logger = logging.getLogger(__name__)
 

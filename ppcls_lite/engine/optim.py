@@ -4,7 +4,7 @@ import paddle
 from paddle import nn
 from paddle.optimizer import lr as schedules
 
-from ppcls_lite.config import LearningRate, Optimizer
+from ppcls_lite.config.schema import LearningRate, Optimizer
 
 
 def scaled_rate(config: LearningRate, global_batch: int) -> float:

@@ -6,10 +6,18 @@ import time
 import numpy as np
 import paddle
 
-from ppcls_lite import processes
-from ppcls_lite.config import Config
+from ppcls_lite.config.schema import Config
 from ppcls_lite.data import BatchLoader
-from ppcls_lite.device import (
+from ppcls_lite.engine.evaluate import evaluate
+from ppcls_lite.engine.memory import Estimate, advise_batch, estimate_memory
+from ppcls_lite.engine.prepare import open_device, prepare
+from ppcls_lite.measure.complexity import count_macs, count_params
+from ppcls_lite.runs.resume import finished_result
+from ppcls_lite.runs.run_dir import RunDir
+from ppcls_lite.tasks.setup import complete
+from ppcls_lite.tasks.task import Task
+from ppcls_lite.utils import processes
+from ppcls_lite.utils.device import (
     describe_device,
     on_gpu,
     peak_memory,
@@ -17,16 +25,8 @@ from ppcls_lite.device import (
     synchronize,
     usable_memory,
 )
-from ppcls_lite.engine.evaluate import evaluate
-from ppcls_lite.engine.memory import Estimate, advise_batch, estimate_memory
-from ppcls_lite.engine.prepare import open_device, prepare
-from ppcls_lite.engine.resume import finished_result
-from ppcls_lite.engine.run_dir import RunDir
-from ppcls_lite.errors import UserError
-from ppcls_lite.measure.complexity import count_macs, count_params
-from ppcls_lite.tasks.setup import complete
-from ppcls_lite.tasks.task import Task
-from ppcls_lite.text import describe_bytes, describe_seconds
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.text import describe_bytes, describe_seconds
 
 logger = logging.getLogger(__name__)
 

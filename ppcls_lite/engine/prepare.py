@@ -7,18 +7,18 @@ from pathlib import Path
 
 import paddle
 
-from ppcls_lite import processes
-from ppcls_lite.config import Config
+from ppcls_lite.config.schema import Config
 from ppcls_lite.data import BatchLoader, Dataset
-from ppcls_lite.device import select_device
 from ppcls_lite.engine import build
-from ppcls_lite.engine.checkpoint import load_checkpoint
-from ppcls_lite.engine.resume import find_resume_point
-from ppcls_lite.engine.run_dir import Progress, RunDir, read_progress
 from ppcls_lite.engine.seeding import seed_everything
-from ppcls_lite.errors import UserError
+from ppcls_lite.runs.checkpoint import load_checkpoint
+from ppcls_lite.runs.resume import find_resume_point
+from ppcls_lite.runs.run_dir import Progress, RunDir, read_progress
 from ppcls_lite.tasks.setup import Setup
-from ppcls_lite.weights import load_pretrained
+from ppcls_lite.utils import processes
+from ppcls_lite.utils.device import select_device
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.weights.load import load_pretrained
 
 logger = logging.getLogger(__name__)
 

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppcls_lite import processes
 from ppcls_lite.data import BatchLoader, Dataset, Split, open_source
 from ppcls_lite.engine.build import build_loaders
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.prepare import open_device
 from ppcls_lite.engine.trained import load_trained
-from ppcls_lite.errors import UserError
-from ppcls_lite.files import user_path, write_csv
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.tasks.task import Task
+from ppcls_lite.utils import processes
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.files import user_path, write_csv
 
 logger = logging.getLogger(__name__)
 

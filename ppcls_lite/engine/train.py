@@ -10,25 +10,25 @@ from typing import Any
 import paddle
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ppcls_lite import processes
-from ppcls_lite.config import Config, flatten
+from ppcls_lite.config.schema import Config, flatten
 from ppcls_lite.data.workers import WORKER_KILLED
-from ppcls_lite.device import peak_memory, reset_peak_memory
 from ppcls_lite.engine import build, callbacks
-from ppcls_lite.engine.checkpoint import restore_weights
-from ppcls_lite.engine.dashboard import Dashboard
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.memory import check_memory, estimate_memory
 from ppcls_lite.engine.prepare import Prepared, open_device, prepare
-from ppcls_lite.engine.result import conclude, describe_run, final_metrics, hparams
-from ppcls_lite.engine.resume import finished_result
-from ppcls_lite.engine.run_dir import Progress, RunDir
 from ppcls_lite.engine.trained import describe_network
-from ppcls_lite.errors import TrainingError
-from ppcls_lite.logs import LogFile, warn
-from ppcls_lite.signals import held_back
+from ppcls_lite.runs.checkpoint import restore_weights
+from ppcls_lite.runs.dashboard import Dashboard
+from ppcls_lite.runs.result import conclude, describe_run, final_metrics, hparams
+from ppcls_lite.runs.resume import finished_result
+from ppcls_lite.runs.run_dir import Progress, RunDir
 from ppcls_lite.tasks.setup import Setup, complete
-from ppcls_lite.text import describe_bytes
+from ppcls_lite.utils import processes
+from ppcls_lite.utils.device import peak_memory, reset_peak_memory
+from ppcls_lite.utils.errors import TrainingError
+from ppcls_lite.utils.logs import LogFile, warn
+from ppcls_lite.utils.signals import held_back
+from ppcls_lite.utils.text import describe_bytes
 
 logger = logging.getLogger(__name__)
 

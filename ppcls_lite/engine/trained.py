@@ -5,15 +5,15 @@ from typing import Any
 
 import paddle
 
-from ppcls_lite.config import Config
-from ppcls_lite.config_files import is_set
+from ppcls_lite.config.files import is_set
+from ppcls_lite.config.schema import Config
 from ppcls_lite.engine.build import build_headed, prepare_input
-from ppcls_lite.engine.run_dir import own_folder
-from ppcls_lite.errors import UserError
+from ppcls_lite.runs.run_dir import own_folder
 from ppcls_lite.tasks.metadata import Metadata
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.tasks.task import Task
-from ppcls_lite.weights import find_weights, load_pretrained
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.weights.load import find_weights, load_pretrained
 
 
 def choose_weights(config: Config, config_file: str | Path, overrides: list[str]) -> Path:

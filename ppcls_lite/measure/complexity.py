@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import paddle
 from paddle import Tensor, nn
 
-from ppcls_lite.device import synchronize
+from ppcls_lite.utils.device import synchronize
 
 REST = "(no parameters)"
 

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ppcls_lite.device import on_gpu
 from ppcls_lite.measure import energy
 from ppcls_lite.measure.complexity import LayerCost, profile_layers, time_layers
 from ppcls_lite.measure.memory import Memory, measure_memory
 from ppcls_lite.measure.steps import inference, training_step
 from ppcls_lite.measure.subject import Subject
 from ppcls_lite.measure.timing import Timing, median_ratio, time_in_turns
-from ppcls_lite.text import count
+from ppcls_lite.utils.device import on_gpu
+from ppcls_lite.utils.text import count
 
 logger = logging.getLogger(__name__)
 

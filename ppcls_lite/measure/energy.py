@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ppcls_lite.device import gpu_ids, gpu_name, on_gpu
+from ppcls_lite.utils.device import gpu_ids, gpu_name, on_gpu
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ import multiprocessing
 import signal
 from dataclasses import dataclass
 
-from ppcls_lite.errors import TrainingError
 from ppcls_lite.measure.subject import Subject
+from ppcls_lite.utils.errors import TrainingError
 
 CALLS = 2  # the first makes what later ones keep, such as the optimizer's state
 
@@ -63,9 +63,9 @@ def _send(sender, *arguments) -> None:
 
 
 def _measure(subject: Subject, batch_size: int, training: bool, setting: str) -> Memory:
-    from ppcls_lite import device
     from ppcls_lite.measure import energy
     from ppcls_lite.measure.steps import inference, training_step
+    from ppcls_lite.utils import device
 
     device.select_device(setting)
     call = (training_step if training else inference)(subject.build(), subject, batch_size)

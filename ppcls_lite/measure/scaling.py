@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import paddle
 
-from ppcls_lite import processes
-from ppcls_lite.device import synchronize
 from ppcls_lite.measure.complexity import count_params
 from ppcls_lite.measure.steps import training_step
 from ppcls_lite.measure.subject import Subject
 from ppcls_lite.measure.timing import Timing, time_in_turns
+from ppcls_lite.utils import processes
+from ppcls_lite.utils.device import synchronize
 
 
 @dataclass(frozen=True)

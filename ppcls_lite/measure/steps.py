@@ -10,10 +10,10 @@ from paddle import Tensor, nn
 from ppcls_lite.arch import octave
 from ppcls_lite.data import BatchLoader
 from ppcls_lite.data.dataset import labeled
-from ppcls_lite.device import synchronize
 from ppcls_lite.measure.subject import Subject
 from ppcls_lite.measure.timing import Timing, time_in_turns
-from ppcls_lite.resources import check_room
+from ppcls_lite.utils.device import synchronize
+from ppcls_lite.utils.resources import check_room
 
 
 def inference(network: nn.Layer, subject: Subject, batch_size: int) -> Callable[[], None]:

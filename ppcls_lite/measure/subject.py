@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ppcls_lite.arch.registry import build_model, check_input_size, check_options, fixed_input_size, model_options
-from ppcls_lite.config_files import parse_yaml
-from ppcls_lite.errors import UserError
+from ppcls_lite.config.files import parse_yaml
 from ppcls_lite.tasks.setup import load_setup
+from ppcls_lite.utils.errors import UserError
 
 CIFAR_SIZE = 32
 

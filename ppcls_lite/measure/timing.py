@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ppcls_lite.text import count, describe_seconds
+from ppcls_lite.utils.text import count, describe_seconds
 
 logger = logging.getLogger(__name__)
 

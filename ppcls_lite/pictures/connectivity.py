@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from paddle import nn
 
 from ppcls_lite.arch.densenet import CifarDenseNet, DenseBlock
-from ppcls_lite.errors import UserError
+from ppcls_lite.utils.errors import UserError
 
 VARIANTS = ("raw", "folded")
 

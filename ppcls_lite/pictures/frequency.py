@@ -12,7 +12,7 @@ import paddle
 from matplotlib.figure import Figure
 from paddle import Tensor, nn
 
-from ppcls_lite.errors import UserError
+from ppcls_lite.utils.errors import UserError
 
 CHANNELS = 4  # shown of each branch
 SHOWN = 1024  # largest side of a picture, in pixels

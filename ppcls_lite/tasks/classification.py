@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from ppcls_lite.catalog import register_task
+from ppcls_lite.config.catalog import register_task
+from ppcls_lite.config.options import Classes, Fraction
 from ppcls_lite.data.dataset import Column
-from ppcls_lite.errors import UserError
-from ppcls_lite.options import Classes, Fraction
 from ppcls_lite.tasks.task import Metric, Sums, Task
+from ppcls_lite.utils.errors import UserError
 
 MOST_PICTURED = 200  # classes of a confusion matrix
 

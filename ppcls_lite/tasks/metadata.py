@@ -4,11 +4,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ppcls_lite.config.options import Channels, Positive, PositiveFloat, Side, coerce
 from ppcls_lite.data.transforms import Normalization
-from ppcls_lite.errors import UserError
-from ppcls_lite.files import parse_json
-from ppcls_lite.options import Channels, Positive, PositiveFloat, Side, coerce
 from ppcls_lite.tasks.task import Task, restore_task
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.files import parse_json
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ppcls_lite.catalog import register_task
+from ppcls_lite.config.catalog import register_task
 from ppcls_lite.data.dataset import Column
-from ppcls_lite.errors import UserError
 from ppcls_lite.tasks.task import Metric, Sums, Task
+from ppcls_lite.utils.errors import UserError
 
 RANGE, CELLS = 3.0, 60  # of the picture: standard deviations to each side, and cells
 

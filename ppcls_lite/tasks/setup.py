@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite import config as configs
 from ppcls_lite.arch.registry import check_input_size, fixed_input_size, model_options
-from ppcls_lite.catalog import TASKS
-from ppcls_lite.config import Config
+from ppcls_lite.config import schema as configs
+from ppcls_lite.config.catalog import TASKS
+from ppcls_lite.config.schema import Config
 from ppcls_lite.data import DataSpec, Reading, Source, open_source
 from ppcls_lite.data.transforms import Normalization, identity, imagenet
-from ppcls_lite.errors import UserError, nearest
 from ppcls_lite.tasks.task import Task, make_task
+from ppcls_lite.utils.errors import UserError, nearest
 
 DISK_IMAGE_SIZE = 224  # of images on disk where none is given
 

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ppcls_lite.catalog import TASKS
+from ppcls_lite.config.catalog import TASKS
 from ppcls_lite.data.dataset import Column
-from ppcls_lite.errors import UserError
-from ppcls_lite.text import show
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.text import show
 
 # What a batch adds to the scores of a part, by name: numbers, or arrays.
 Sums = dict[str, Any]

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ppcls_lite import config as configs
 from ppcls_lite.ablation import machine
+from ppcls_lite.config import schema as configs
 from ppcls_lite.tasks.setup import complete
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from ppcls_lite.ablation import protocol as protocols
-from ppcls_lite.errors import UserError
+from ppcls_lite.utils.errors import UserError
 
 ALL = [protocol for name in protocols.list_protocols() for protocol in protocols.load_protocols(name)]
 each_protocol = pytest.mark.parametrize("protocol", ALL, ids=lambda protocol: protocol.name)

@@ -9,7 +9,7 @@ from ppcls_lite.ablation import report
 from ppcls_lite.ablation.record import Record
 from ppcls_lite.ablation.report import write_report
 from ppcls_lite.ablation.statistics import Mean
-from ppcls_lite.errors import UserError
+from ppcls_lite.utils.errors import UserError
 
 PLAIN, OCT = (0.50, 0.60, 0.70), (0.51, 0.62, 0.73)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ppcls_lite.text import count
-from tests.engine.helpers import records
+from ppcls_lite.utils.text import count
+from tests.helpers import records
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "ablation.py"
@@ -234,7 +234,7 @@ def test_a_run_that_is_killed_is_reported_and_the_next_call_finishes_it(tmp_path
 
 
 def test_two_ablations_do_not_share_a_folder(undisturbed):
-    from ppcls_lite.engine.lock import FolderLock
+    from ppcls_lite.utils.lock import FolderLock
 
     protocol, out, _ = undisturbed
     lock = FolderLock(out)

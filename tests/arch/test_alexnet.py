@@ -4,11 +4,11 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_lite import config as configs
 from ppcls_lite.arch import build_model
-from ppcls_lite.errors import UserError
+from ppcls_lite.config import schema as configs
 from ppcls_lite.measure.complexity import count_macs, count_params
 from ppcls_lite.tasks.setup import complete
+from ppcls_lite.utils.errors import UserError
 
 
 def test_alexnet_has_the_published_params_and_multiply_adds():

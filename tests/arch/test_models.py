@@ -10,8 +10,8 @@ from paddle.nn import functional as F
 
 from ppcls_lite.arch import OctaveConv, build_model, list_models, model_options
 from ppcls_lite.arch.registry import fixed_input_size
-from ppcls_lite.errors import UserError
 from ppcls_lite.measure.complexity import count_macs, count_params
+from ppcls_lite.utils.errors import UserError
 
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
 ARTICLE = json.loads((Path(__file__).parent / "article_state_dict.json").read_text())

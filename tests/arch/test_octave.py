@@ -7,7 +7,7 @@ import paddle
 import pytest
 
 from ppcls_lite.arch import ConvBN, ConvBNAct, OctaveConv, octave, split_channels
-from ppcls_lite.errors import UserError
+from ppcls_lite.utils.errors import UserError
 from tests.arch import reference
 
 ALPHAS = [0.0, 0.25, 0.5, 1.0]

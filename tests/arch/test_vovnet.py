@@ -7,8 +7,8 @@ from paddle.nn import functional as F
 
 from ppcls_lite.arch import build_model
 from ppcls_lite.arch.vovnet import VARIANTS
-from ppcls_lite.errors import UserError
 from ppcls_lite.measure.complexity import count_macs, count_params
+from ppcls_lite.utils.errors import UserError
 
 
 class Weights:

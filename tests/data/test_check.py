@@ -8,7 +8,7 @@ import pytest
 from ppcls_lite.data.check import check_files
 from ppcls_lite.data.dataset import Column, Dataset, DataSpec, Reading, labeled
 from ppcls_lite.data.sources.image_folder import image_folder
-from ppcls_lite.errors import UserError
+from ppcls_lite.utils.errors import UserError
 
 from .pictures import write_folder
 

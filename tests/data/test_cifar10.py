@@ -9,7 +9,7 @@ import pytest
 
 from ppcls_lite.data import load_dataset
 from ppcls_lite.data.sources import cifar10
-from ppcls_lite.errors import UserError
+from ppcls_lite.utils.errors import UserError
 from tests.data.archives import batch, write_archive, write_folder
 
 

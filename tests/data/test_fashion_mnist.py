@@ -8,7 +8,7 @@ import pytest
 
 from ppcls_lite.data import load_dataset
 from ppcls_lite.data.sources import fashion_mnist
-from ppcls_lite.errors import UserError
+from ppcls_lite.utils.errors import UserError
 
 
 def write(folder, rng, images=12):

@@ -18,7 +18,7 @@ from ppcls_lite.data.files import MAX_WARNINGS, ImageFiles, files_dataset
 from ppcls_lite.data.image_file import load_image
 from ppcls_lite.data.names import FileNames
 from ppcls_lite.data.workers import check_shared_memory, map_in_workers
-from ppcls_lite.errors import TrainingError, UserError
+from ppcls_lite.utils.errors import TrainingError, UserError
 
 from .pictures import write_image
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from ppcls_lite.data.image_file import load_image
-from ppcls_lite.errors import UserError
+from ppcls_lite.utils.errors import UserError
 
 LUMA = np.array([0.299, 0.587, 0.114])
 UPRIGHT = {

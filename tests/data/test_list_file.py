@@ -5,13 +5,13 @@ import os
 import numpy as np
 import pytest
 
-from ppcls_lite.catalog import DATASETS
+from ppcls_lite.config.catalog import DATASETS
 from ppcls_lite.data import lists
 from ppcls_lite.data.dataset import Reading
 from ppcls_lite.data.lists import read_class_map, read_list
 from ppcls_lite.data.sources.image_folder import image_folder
 from ppcls_lite.data.sources.list_file import list_file
-from ppcls_lite.errors import UserError
+from ppcls_lite.utils.errors import UserError
 
 from .pictures import write_folder, write_image
 

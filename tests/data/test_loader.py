@@ -10,7 +10,7 @@ from ppcls_lite.data import BatchLoader, load_dataset, split_balanced
 from ppcls_lite.data.augment import random_crop, random_flip
 from ppcls_lite.data.dataset import labeled
 from ppcls_lite.data.transforms import Normalization, identity
-from ppcls_lite.errors import UserError
+from ppcls_lite.utils.errors import UserError
 
 
 def numbered(n, size=4):

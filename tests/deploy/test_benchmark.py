@@ -9,8 +9,8 @@ import pytest
 from ppcls_lite.arch import list_models
 from ppcls_lite.deploy.benchmark import measure_deployed, plain_twin, with_alphas
 from ppcls_lite.deploy.benchmark_report import draw, render
-from ppcls_lite.errors import UserError
 from ppcls_lite.measure.subject import parse_subjects
+from ppcls_lite.utils.errors import UserError
 
 
 def test_every_octave_network_has_a_plain_twin():

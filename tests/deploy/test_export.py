@@ -12,7 +12,7 @@ from ppcls_lite.deploy.export import check_format, export
 from ppcls_lite.deploy.exported import paddle_files, prefix_of, read_metadata
 from ppcls_lite.deploy.rewrite import deploy_form
 from ppcls_lite.deploy.runtimes import eager, open_runtime
-from ppcls_lite.errors import TrainingError, UserError
+from ppcls_lite.utils.errors import TrainingError, UserError
 from tests.deploy.formats import FORMATS, ONNX
 
 BACKENDS = {"paddle": ("paddle",), "onnx": ("onnxruntime", "openvino")}

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from ppcls_lite.deploy.predictor import Prediction, Predictor, list_images
-from ppcls_lite.errors import UserError
 from ppcls_lite.tasks.classification import Classification
 from ppcls_lite.tasks.metadata import Metadata
+from ppcls_lite.utils.errors import UserError
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 from ppcls_lite.engine import memory
 from ppcls_lite.engine.memory import Estimate, estimate_memory
 from ppcls_lite.engine.prepare import prepare
-from ppcls_lite.engine.run_dir import RunDir
 from ppcls_lite.engine.train import train
-from ppcls_lite.errors import UserError
+from ppcls_lite.runs.run_dir import RunDir
 from ppcls_lite.tasks.setup import complete
+from ppcls_lite.utils.errors import UserError
 from tests.tools.helpers import call
 
 GIB = 2**30

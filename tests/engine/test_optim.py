@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_lite.config import LearningRate, Optimizer
+from ppcls_lite.config.schema import LearningRate, Optimizer
 from ppcls_lite.engine.optim import build_optimizer, build_schedule
 
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppcls_lite import config as configs
 from ppcls_lite.ablation.rows import find_headline
+from ppcls_lite.config import schema as configs
 from ppcls_lite.engine import callbacks
 from ppcls_lite.engine.predict import open_predictor
 from ppcls_lite.engine.score import score
 from ppcls_lite.engine.train import train
-from ppcls_lite.errors import UserError
 from ppcls_lite.tasks.setup import complete, load_setup
-from tests.engine.helpers import interrupt_at, rows
+from ppcls_lite.utils.errors import UserError
+from tests.helpers import interrupt_at, rows
 
 CLASSES = ("bright", "dark")
 

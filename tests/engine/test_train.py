@@ -10,16 +10,16 @@ from visualdl import LogReader
 
 from ppcls_lite.data import BatchLoader, load_dataset
 from ppcls_lite.engine import build, callbacks
-from ppcls_lite.engine.dashboard import RECORDS
 from ppcls_lite.engine.evaluate import evaluate
-from ppcls_lite.engine.run_dir import read_progress
 from ppcls_lite.engine.score import score
 from ppcls_lite.engine.train import train
 from ppcls_lite.engine.trained import choose_weights
-from ppcls_lite.errors import TrainingError, UserError
+from ppcls_lite.runs.dashboard import RECORDS
+from ppcls_lite.runs.run_dir import read_progress
 from ppcls_lite.tasks.setup import complete, load_setup
-from ppcls_lite.weights import load_pretrained
-from tests.engine.helpers import rows, scalars
+from ppcls_lite.utils.errors import TrainingError, UserError
+from ppcls_lite.weights.load import load_pretrained
+from tests.helpers import rows, scalars
 
 
 def test_the_run_folder_holds_what_is_documented(finished):
@@ -193,7 +193,7 @@ def test_training_starts_from_pretrained_weights(tiny, finished):
 
 
 def test_a_failing_dashboard_does_not_end_the_run(tiny, monkeypatch, caplog):
-    monkeypatch.setattr("ppcls_lite.engine.dashboard._open", lambda folder: 1 / 0)
+    monkeypatch.setattr("ppcls_lite.runs.dashboard._open", lambda folder: 1 / 0)
     assert train(tiny(**{"Global.epochs": 2}))["epochs"] == 2
     assert "VisualDL failed" in caplog.text
 

@@ -6,13 +6,13 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_lite import config as configs
+from ppcls_lite.config import schema as configs
 from ppcls_lite.data import load_dataset
 from ppcls_lite.engine.build import build_network
 from ppcls_lite.engine.trained import choose_weights
 from ppcls_lite.engine.visualize import Trained, choose_image, connectivity_picture, stages_picture
-from ppcls_lite.errors import UserError
 from ppcls_lite.tasks.setup import complete
+from ppcls_lite.utils.errors import UserError
 
 
 def trained(folder, arch, **data):

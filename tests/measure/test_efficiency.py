@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from ppcls_lite.errors import TrainingError, UserError
 from ppcls_lite.measure import efficiency, energy, memory
 from ppcls_lite.measure.efficiency import INFERENCE, TRAINING, measure_efficiency
 from ppcls_lite.measure.efficiency_report import draw, render
 from ppcls_lite.measure.memory import measure_memory
 from ppcls_lite.measure.subject import Subject, parse_subjects
+from ppcls_lite.utils.errors import TrainingError, UserError
 
 FACTS = {"device": "a machine", "energy": "a counter"}
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from ppcls_lite.errors import UserError
 from ppcls_lite.measure.complexity import count_macs
 from ppcls_lite.measure.subject import Subject, parse_subjects
+from ppcls_lite.utils.errors import UserError
 
 
 def test_models_options_and_configurations_may_be_mixed():

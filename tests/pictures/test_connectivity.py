@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ppcls_lite.arch import build_model
-from ppcls_lite.errors import UserError
 from ppcls_lite.pictures.connectivity import connectivity, draw_connectivity, summarize
+from ppcls_lite.utils.errors import UserError
 
 
 def randomize(network, rng):

@@ -6,7 +6,6 @@ import pytest
 
 from ppcls_lite.arch import build_model
 from ppcls_lite.arch.octave import pool2
-from ppcls_lite.errors import UserError
 from ppcls_lite.pictures.frequency import (
     Stage,
     draw_split,
@@ -15,6 +14,7 @@ from ppcls_lite.pictures.frequency import (
     radial_spectrum,
     split_octaves,
 )
+from ppcls_lite.utils.errors import UserError
 
 
 @pytest.mark.parametrize("octaves", [1, 2, 3])

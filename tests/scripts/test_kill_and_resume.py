@@ -3,7 +3,7 @@
 import pytest
 from visualdl import LogWriter
 
-from ppcls_lite.engine.dashboard import RECORDS
+from ppcls_lite.runs.dashboard import RECORDS
 from scripts.kill_and_resume import compare
 from tests.tools.helpers import SMALL, call
 

@@ -7,10 +7,10 @@ import paddle
 import pytest
 from sklearn import metrics
 
-from ppcls_lite.catalog import TASKS
+from ppcls_lite.config.catalog import TASKS
 from ppcls_lite.data.dataset import Column
-from ppcls_lite.errors import UserError
 from ppcls_lite.tasks.task import Total, make_task, restore_task
+from ppcls_lite.utils.errors import UserError
 
 CLASSES, NUMBERS = Column("class", ("cat", "dog", "owl")), Column("number", unit="USD")
 

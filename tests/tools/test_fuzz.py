@@ -24,21 +24,22 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ppcls_lite import cli, config_files
-from ppcls_lite import config as configs
 from ppcls_lite.arch.registry import model_options
+from ppcls_lite.config import files as config_files
+from ppcls_lite.config import schema as configs
+from ppcls_lite.config.options import coerce
 from ppcls_lite.data import load_dataset
 from ppcls_lite.data.image_file import load_image
 from ppcls_lite.deploy.exported import read_metadata
 from ppcls_lite.deploy.runtimes import open_runtime
 from ppcls_lite.engine.prepare import prepare
-from ppcls_lite.engine.resume import find_checkpoint
-from ppcls_lite.engine.run_dir import RunDir
-from ppcls_lite.errors import UserError
-from ppcls_lite.files import digest
-from ppcls_lite.options import coerce
+from ppcls_lite.runs.resume import find_checkpoint
+from ppcls_lite.runs.run_dir import RunDir
 from ppcls_lite.tasks.setup import complete
-from ppcls_lite.weights import read_weights
+from ppcls_lite.utils import cli
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.files import digest
+from ppcls_lite.weights.load import read_weights
 from tests.data.archives import write_archive, write_folder
 from tests.data.test_fashion_mnist import write as write_fashion
 from tests.deploy.formats import ONNX

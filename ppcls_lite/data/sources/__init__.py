@@ -1,1 +1,1 @@
-"""Data sets, a file each: see ``ppcls_lite.catalog``."""
+"""Data sets, a file each: see ``ppcls_lite.config.catalog``."""

@@ -17,12 +17,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ppcls_lite import pickles
-from ppcls_lite.catalog import register_dataset
+from ppcls_lite.config.catalog import register_dataset
+from ppcls_lite.config.options import Text
 from ppcls_lite.data import places
 from ppcls_lite.data.dataset import ArraySource, Column, DataSpec, Split, labeled
-from ppcls_lite.errors import UserError
-from ppcls_lite.options import Text
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.weights import pickles
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SPEC = DataSpec(

@@ -7,10 +7,10 @@ and a fixed, class-balanced 360 of them are the test images.
 
 import numpy as np
 
-from ppcls_lite.catalog import register_dataset
+from ppcls_lite.config.catalog import register_dataset
+from ppcls_lite.config.options import Text
 from ppcls_lite.data.dataset import ArraySource, Column, DataSpec, Split, labeled, sha256_of, split_balanced
-from ppcls_lite.errors import UserError
-from ppcls_lite.options import Text
+from ppcls_lite.utils.errors import UserError
 
 SPEC = DataSpec(
     name="digits",

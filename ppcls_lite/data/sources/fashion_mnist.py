@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_lite.catalog import register_dataset
+from ppcls_lite.config.catalog import register_dataset
+from ppcls_lite.config.options import Text
 from ppcls_lite.data import places
 from ppcls_lite.data.dataset import ArraySource, Column, DataSpec, Split, labeled
-from ppcls_lite.errors import UserError
-from ppcls_lite.files import digest
-from ppcls_lite.options import Text
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.files import digest
 
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 SPEC = DataSpec(

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_lite.catalog import register_dataset
+from ppcls_lite.config.catalog import register_dataset
+from ppcls_lite.config.options import Text
 from ppcls_lite.data.dataset import Column, Dataset, DataSpec, Reading
 from ppcls_lite.data.files import files_dataset
 from ppcls_lite.data.names import FileNames
-from ppcls_lite.errors import UserError
-from ppcls_lite.files import user_path
-from ppcls_lite.options import Text
-from ppcls_lite.text import count
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.files import user_path
+from ppcls_lite.utils.text import count
 
 logger = logging.getLogger(__name__)
 

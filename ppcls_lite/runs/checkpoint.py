@@ -1,0 +1,135 @@
+"""Checkpoints of a ``paddle.Model``: weights, optimizer with schedule, loss scaler, progress, and their checksums.
+
+Random states need no file: every epoch seeds them anew from (seed, epoch), see ``seeding``.
+"""
+
+import hashlib
+import io
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppcls_lite.runs.run_dir import (
+    OPTIMIZER,
+    PROGRESS,
+    SCALER,
+    SUMS,
+    WEIGHTS,
+    Progress,
+    RunDir,
+    verify_checkpoint,
+)
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.files import replacing
+from ppcls_lite.weights.load import load_pretrained, read_state
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run after an epoch, in memory: the files of its checkpoint folder by name."""
+
+    epoch: int
+    best_epoch: int | None
+    files: Mapping[str, bytes | memoryview]
+
+
+def take_snapshot(model: paddle.Model, progress: Progress) -> Snapshot:
+    """The state of ``model`` now."""
+    states = {WEIGHTS: model.network.state_dict(), OPTIMIZER: model._optimizer.state_dict()}
+    scaler = getattr(model, "_scaler", None)
+    if scaler is not None:
+        states[SCALER] = scaler.state_dict()
+    files: dict[str, bytes | memoryview] = {name: _serialize(state) for name, state in states.items()}
+    files[PROGRESS] = progress.to_json().encode()
+    sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
+    return Snapshot(progress.epoch, progress.best_epoch, {**files, SUMS: sums.encode()})
+
+
+def _serialize(state: dict[str, Any]) -> memoryview:
+    buffer = io.BytesIO()
+    paddle.save(state, buffer)
+    return buffer.getbuffer()
+
+
+def save_snapshot(snapshot: Snapshot, run_dir: RunDir) -> None:
+    """Write checkpoints/epoch_NNNN whole or not at all, then last and best.pdparams; delete what is superseded.
+
+    Raises:
+        OSError: the disk is full or gone; earlier checkpoints are as they were.
+    """
+    with replacing(run_dir.checkpoint(snapshot.epoch)) as temporary:
+        temporary.mkdir()  # not its parents: a run folder that has vanished is not made anew
+        for name, data in snapshot.files.items():
+            (temporary / name).write_bytes(data)
+    for name, epoch in (("last", snapshot.epoch), ("best", snapshot.best_epoch)):
+        if epoch == snapshot.epoch:
+            with replacing(run_dir.weights(name)) as temporary:
+                temporary.write_bytes(snapshot.files[WEIGHTS])
+    run_dir.prune()
+
+
+def restore_weights(run_dir: RunDir, progress: Progress) -> None:
+    """Copy to last and best.pdparams the weights of the checkpoints that a resumed run has them from."""
+    for name, epoch in (("last", progress.epoch), ("best", progress.best_epoch)):
+        folder = run_dir.checkpoint(epoch or 0)
+        if not folder.is_dir():
+            if epoch and not run_dir.weights(name).exists():
+                logger.warning(
+                    "warning: there is no %s: the checkpoint of epoch %d is gone", run_dir.weights(name), epoch
+                )
+            continue
+        try:
+            verify_checkpoint(folder)
+        except UserError as error:  # the best one; the last has been read
+            logger.warning("warning: %s; %s stays as it is", error, run_dir.weights(name))
+            continue
+        with replacing(run_dir.weights(name)) as temporary:
+            shutil.copyfile(folder / WEIGHTS, temporary)
+
+
+def load_checkpoint(model: paddle.Model, checkpoint: Path, loss_scaling: dict | None, steps: int) -> None:
+    """Restore weights, optimizer, schedule and loss scaler of a prepared model.
+
+    Args:
+        loss_scaling: the scaler's arguments under AMP, else None.
+        steps: how many of this run's lie behind. The schedule is taken there anew, since the checkpoint's may be
+            another run's, or that of other processes, with other steps.
+
+    Raises:
+        UserError: a file is missing, damaged, or of another network.
+    """
+    load_pretrained(model.network, checkpoint / WEIGHTS)
+    state = read_state(checkpoint / OPTIMIZER)
+    _check_optimizer_state(model, state, checkpoint / OPTIMIZER)
+    schedule = model._optimizer._learning_rate
+    if "LR_Scheduler" in state:
+        for _ in range(steps):
+            schedule.step()
+        state = {**state, "LR_Scheduler": schedule.state_dict()}
+    model._optimizer.set_state_dict(state)
+    scaler = checkpoint / SCALER
+    if loss_scaling is not None and scaler.exists():
+        # Model.load passes the scaler by, since fit makes it only at the first step.
+        model._scaler = paddle.amp.GradScaler(**loss_scaling)
+        model._scaler.load_state_dict(read_state(scaler))
+
+
+def _check_optimizer_state(model: paddle.Model, state: dict, source: Path) -> None:
+    """Paddle would take a state that lacks entries, and begin those anew."""
+    optimizer = model._optimizer
+    accumulator = "velocity" if isinstance(optimizer, paddle.optimizer.Momentum) else "moment1"
+    expected = {f"{p.name}_{accumulator}_0": list(p.shape) for p in model.parameters() if not p.stop_gradient}
+    found = {name: state[name] for name in expected if isinstance(state.get(name), np.ndarray)}
+    fits = {name: list(array.shape) for name, array in found.items()} == expected
+    fits = fits and all(array.dtype == np.float32 for array in found.values())
+    scheduled = isinstance(optimizer._learning_rate, paddle.optimizer.lr.LRScheduler)
+    if not fits or scheduled != ("LR_Scheduler" in state):
+        raise UserError(f"{source} does not fit Optimizer.name {type(optimizer).__name__} and its schedule")

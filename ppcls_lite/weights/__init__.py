@@ -1,0 +1,1 @@
+"""Files of weights: their safe reading and their conversion."""
