@@ -33,7 +33,7 @@ def main() -> None:
     cli.import_paddle(quiet=True)
     import paddle
 
-    from ppcls_lite.deploy.export import check_format, export, settle
+    from ppcls_lite.deploy.export import check_format, export, randomize_batch_norm
     from ppcls_lite.engine.build import build_network
     from ppcls_lite.engine.trained import choose_weights, describe_network, load_trained
 
@@ -42,7 +42,7 @@ def main() -> None:
     if args.random_weights:
         weights, network = "random", build_network(setup, prepares=False)
         metadata = describe_network(setup, weights, size)
-        settle(network, size, metadata.channels)
+        randomize_batch_norm(network, size, metadata.channels)
     else:
         try:
             weights = choose_weights(config, args.config, args.override)

@@ -25,7 +25,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.check_data and not args.dry_run:
         raise UserError("--check-data belongs to --dry-run; add it")
-    config = run_dir.stay(load_setup(args.config, args.override).config, args.config, args.override)
+    config = run_dir.use_actual_output_dir(load_setup(args.config, args.override).config, args.config, args.override)
     cli.import_paddle(several=True)
     if args.check_data:
         check_data(config)

@@ -13,7 +13,7 @@ import paddle
 from paddle import nn
 
 from ppcls_lite.arch.registry import list_models
-from ppcls_lite.deploy.export import check_format, export, settle
+from ppcls_lite.deploy.export import check_format, export, randomize_batch_norm
 from ppcls_lite.deploy.profiles import OperatorTime, profile
 from ppcls_lite.deploy.runtimes import eager, import_extra, open_runtime
 from ppcls_lite.measure.complexity import profile_layers
@@ -147,7 +147,7 @@ def _build(subject: Subject, forms: Iterable[str], place: Path, batch_size: int)
     network = subject.build()
     size, channels = subject.image_size, subject.channels
     layers = profile_layers(network, size, channels)
-    settle(network, size, channels)
+    randomize_batch_norm(network, size, channels)
     # What export needs of a network that nobody will use.
     classes, zeros, ones = layers[-1].output_shape[-1], (0.0,) * channels, (1.0,) * channels
     task = Classification((), classes).describe()

@@ -46,7 +46,7 @@ def check_format(form: str) -> None:
             import_extra(name)
 
 
-def settle(network: nn.Layer, image_size: int, channels: int) -> None:
+def randomize_batch_norm(network: nn.Layer, image_size: int, channels: int) -> None:
     """Give the batch norms of a network with random weights what training would give them.
 
     Statistics are those of a batch of random images: untrained ones say mean 0 and variance 1, with which a deep

@@ -23,7 +23,7 @@ from ppcls_lite.runs.run_dir import Progress, RunDir
 from ppcls_lite.tasks.task import Task, Total
 from ppcls_lite.utils import processes
 from ppcls_lite.utils.errors import TrainingError
-from ppcls_lite.utils.signals import held_back
+from ppcls_lite.utils.signals import defer_signals
 from ppcls_lite.utils.text import describe_seconds
 
 logger = logging.getLogger(__name__)
@@ -206,7 +206,7 @@ class EpochEnd(paddle.callbacks.Callback):
     def save(self) -> None:
         """Write the newest finished epoch's checkpoint, unless that is done."""
         if self.unsaved is not None:
-            with held_back():
+            with defer_signals():
                 save_snapshot(self.unsaved, self.run_dir)
                 self.unsaved = None
 

@@ -59,11 +59,11 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
         UserError: the run folder is in use, or data, weights or checkpoint do not fit.
     """
     config, task = setup.config, setup.task
-    checkpoint, origin, progress = processes.decide(lambda: _find_start(config, run_dir))
+    checkpoint, origin, progress = processes.on_rank0(lambda: _find_start(config, run_dir))
     if processes.count_processes() > 1:
-        processes.decide(setup.source.fetch)
-    dataset = processes.agree(lambda: setup.source.load(setup.reading))
-    loaders = processes.agree(lambda: build.build_loaders(config, dataset, setup.column))
+        processes.on_rank0(setup.source.fetch)
+    dataset = processes.raise_everywhere(lambda: setup.source.load(setup.reading))
+    loaders = processes.raise_everywhere(lambda: build.build_loaders(config, dataset, setup.column))
     task.fit(loaders.train.split.targets[setup.column])
     seed_everything(config.Global.seed)
     network = build.share_batch_norm(build.build_network(setup), config.Global.sync_batch_norm)
@@ -72,9 +72,9 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
     if checkpoint is not None:
         _announce_other_processes(progress, loaders.train)
         steps = progress.epoch * len(loaders.train)
-        processes.agree(lambda: load_checkpoint(model, checkpoint, scaling, steps))
+        processes.raise_everywhere(lambda: load_checkpoint(model, checkpoint, scaling, steps))
     elif config.Global.pretrained_model:
-        processes.agree(lambda: load_pretrained(network, config.Global.pretrained_model))
+        processes.raise_everywhere(lambda: load_pretrained(network, config.Global.pretrained_model))
     progress.processes = processes.count_processes()
     return Prepared(dataset, loaders, model, checkpoint, origin, progress)
 

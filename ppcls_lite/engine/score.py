@@ -55,7 +55,7 @@ def score(
 def _choose_loaders(setup: Setup, data: str | None) -> Mapping[str, BatchLoader]:
     if data is not None:
         place = {"rank": processes.rank(), "world_size": processes.count_processes()}
-        split = processes.agree(lambda: load_labeled(setup, data))
+        split = processes.raise_everywhere(lambda: load_labeled(setup, data))
         return {"data": BatchLoader(split, setup.column, setup.config.DataLoader.eval_batch_size, **place)}
     loaders = build_loaders(setup.config, setup.source.load(setup.reading), setup.column)
     found = {"val": loaders.val, "test": loaders.test}

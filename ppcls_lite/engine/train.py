@@ -27,7 +27,7 @@ from ppcls_lite.utils import processes
 from ppcls_lite.utils.device import peak_memory, reset_peak_memory
 from ppcls_lite.utils.errors import TrainingError
 from ppcls_lite.utils.logs import LogFile, warn
-from ppcls_lite.utils.signals import held_back
+from ppcls_lite.utils.signals import defer_signals
 from ppcls_lite.utils.text import describe_bytes
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def train(config: Config, force: bool = False) -> dict[str, Any]:
     open_device(config)
     run_dir = RunDir(config.Global.output_dir)
     try:
-        result = processes.decide(lambda: _claim(config, run_dir))
+        result = processes.on_rank0(lambda: _claim(config, run_dir))
         if result is not None:
             logger.info("%s is finished: test %s %.4f", run_dir.path, result["metric"], result["score"])
             return result
@@ -76,7 +76,7 @@ def _train(setup: Setup, run_dir: RunDir, force: bool) -> dict[str, Any]:
     with paddle.utils.unique_name.guard():
         prepared = prepare(setup, run_dir)
         estimate = estimate_memory(setup, prepared.model, prepared.loaders)
-        processes.agree(lambda: check_memory(estimate, prepared.loaders.train.largest_batch, force))
+        processes.raise_everywhere(lambda: check_memory(estimate, prepared.loaders.train.largest_batch, force))
         # Only now is there something to write: a mistake above leaves no folder behind.
         reset_peak_memory()
         if processes.rank() != 0:
@@ -228,7 +228,7 @@ def _fit(setup: Setup, run_dir: RunDir, prepared: Prepared, dashboard: Dashboard
                 ],
             )
     except (KeyboardInterrupt, SystemExit, TrainingError, MemoryError) as error:
-        with held_back():  # also where Ctrl-C is pressed twice
+        with defer_signals():  # also where Ctrl-C is pressed twice
             epoch_end.save()  # finished epochs that save_interval passed by
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 logger.info("stopped in epoch %d; %s", progress.epoch + 1, _how_to_continue(run_dir))
@@ -237,13 +237,13 @@ def _fit(setup: Setup, run_dir: RunDir, prepared: Prepared, dashboard: Dashboard
         # Paddle raises it wherever the main process is when a loading worker is killed.
         if "DataLoader" not in str(error):
             raise
-        with held_back():
+        with defer_signals():
             epoch_end.save()
         raise TrainingError(f"{WORKER_KILLED}; then {_how_to_continue(run_dir)}") from None
     except RuntimeError as error:
         if processes.count_processes() == 1:
             raise
-        with held_back():
+        with defer_signals():
             epoch_end.save()
         reason = str(error).strip().splitlines()[-1]
         raise TrainingError(

@@ -76,6 +76,6 @@ def _from_model(text: str, image_size: int | None) -> Subject:
         except UserError:
             raise UserError(f"'{text}': {value!r} is no value") from None
     options = check_options(model, options, prefix=f"'{text}': ")
-    settled = {key: option.default for key, option in known.items()} | options
-    size = image_size or fixed_input_size(model) or (224 if settled["num_classes"] == 1000 else CIFAR_SIZE)
-    return Subject(text, model, size, settled.get("in_channels", 3), options)
+    values = {key: option.default for key, option in known.items()} | options
+    size = image_size or fixed_input_size(model) or (224 if values["num_classes"] == 1000 else CIFAR_SIZE)
+    return Subject(text, model, size, values.get("in_channels", 3), options)

@@ -208,7 +208,7 @@ def own_folder(config_file: str | Path) -> Path | None:
     return folder if is_run else None
 
 
-def stay(config: Config, config_file: str | Path, overrides: list[str]) -> Config:
+def use_actual_output_dir(config: Config, config_file: str | Path, overrides: list[str]) -> Config:
     """``config`` with the run folder that its file lies in as ``output_dir``, unless an override says otherwise.
 
     A folder that was moved, or that a relative path no longer means, is gone on with where it is, and that is said.

@@ -15,7 +15,7 @@ from ppcls_lite.utils import processes
 from ppcls_lite.utils.errors import TrainingError, UserError
 from ppcls_lite.utils.logs import Console
 from ppcls_lite.utils.resources import count_cores
-from ppcls_lite.utils.signals import exit_on_signal, held_back
+from ppcls_lite.utils.signals import defer_signals, exit_on_signal
 from ppcls_lite.utils.text import escape
 
 # A disk that is full or broken is no mistake in the input.
@@ -126,6 +126,6 @@ def import_paddle(
 
     warnings.filterwarnings("ignore", module="paddle")
     # An interruption would come out of it as another error; paddle's own handler would end the process on the spot.
-    with held_back(), contextlib.redirect_stderr(io.StringIO()):
+    with defer_signals(), contextlib.redirect_stderr(io.StringIO()):
         import paddle  # noqa: F401
     signal.signal(signal.SIGTERM, exit_on_signal)

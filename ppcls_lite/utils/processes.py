@@ -77,7 +77,7 @@ def gather(value: T) -> list[T]:
     return values
 
 
-def decide(function: Callable[[], T]) -> T:
+def on_rank0(function: Callable[[], T]) -> T:
     """What ``function()`` returns or refuses in process 0, in all processes: one looks at the files, all agree.
 
     Raises:
@@ -95,7 +95,7 @@ def decide(function: Callable[[], T]) -> T:
     return result
 
 
-def agree(function: Callable[[], T]) -> T:
+def raise_everywhere(function: Callable[[], T]) -> T:
     """What ``function()`` returns in each process; where it refuses in one, it does in all, with the same sentence.
 
     A process that ended alone would have the others wait, and say nothing where people look. In ``function`` no

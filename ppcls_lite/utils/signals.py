@@ -14,7 +14,7 @@ def exit_on_signal(number, _frame) -> None:
 
 
 @contextlib.contextmanager
-def held_back() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """Have Ctrl-C and SIGTERM wait until the block has ended well; then they do what they would have done.
 
     Where the block fails its error ends the program as well, and says why.

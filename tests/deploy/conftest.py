@@ -5,14 +5,14 @@ import pytest
 
 from ppcls_lite.arch import build_model, model_options
 from ppcls_lite.arch.registry import fixed_input_size
-from ppcls_lite.deploy.export import settle
+from ppcls_lite.deploy.export import randomize_batch_norm
 from ppcls_lite.tasks.classification import Classification
 from ppcls_lite.tasks.metadata import Metadata
 
 
 @pytest.fixture
-def settled():
-    """``settled(name, image_size, **options)``: a network with random weights, real statistics, and its metadata."""
+def random_network():
+    """``random_network(name, image_size, **options)``: random weights, real statistics; and its metadata."""
 
     def make(name, image_size=32, **options):
         paddle.seed(0)
@@ -20,7 +20,7 @@ def settled():
         known = model_options(name)
         size = fixed_input_size(name) or image_size
         channels = options.get("in_channels", known["in_channels"].default if "in_channels" in known else 3)
-        settle(network, size, channels)
+        randomize_batch_norm(network, size, channels)
         classes = options.get("num_classes", known["num_classes"].default)
         zeros, ones = (0.0,) * channels, (1.0,) * channels
         task = Classification((), classes).describe()

@@ -33,8 +33,8 @@ def place(folder, form):
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("name", SMALL)
-def test_exported_networks_compute_what_the_network_does_at_any_batch_size(name, form, settled, tmp_path, rng):
-    network, metadata = settled(name, 35 if name.startswith("oct") else 32, **SMALL[name])
+def test_exported_networks_compute_what_the_network_does_at_any_batch_size(name, form, random_network, tmp_path, rng):
+    network, metadata = random_network(name, 35 if name.startswith("oct") else 32, **SMALL[name])
     done = export(network, metadata, form, place(tmp_path / "new", form))
     assert done.difference < 1e-4
     assert sorted(done.files) == sorted((tmp_path / "new").iterdir())
@@ -47,8 +47,8 @@ def test_exported_networks_compute_what_the_network_does_at_any_batch_size(name,
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_what_differs_from_the_network_is_not_kept(form, settled, tmp_path, monkeypatch):
-    network, metadata = settled("resnet20")
+def test_what_differs_from_the_network_is_not_kept(form, random_network, tmp_path, monkeypatch):
+    network, metadata = random_network("resnet20")
 
     def other_form(network, images):
         result = deploy_form(network, images)
@@ -61,15 +61,15 @@ def test_what_differs_from_the_network_is_not_kept(form, settled, tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_batch_size_can_be_fixed(settled, tmp_path, rng):
-    network, metadata = settled("resnet20")
+def test_a_batch_size_can_be_fixed(random_network, tmp_path, rng):
+    network, metadata = random_network("resnet20")
     export(network, metadata, FORMATS[-1], place(tmp_path, FORMATS[-1]), batch_size=2)
     run = open_runtime(place(tmp_path, FORMATS[-1]), BACKENDS[FORMATS[-1]][0], threads=1)
     assert run(rng.standard_normal((2, 3, 32, 32), "float32")).shape == (2, 10)
 
 
-def test_damaged_paddle_files_are_refused_before_paddle_sees_them(settled, tmp_path):
-    network, metadata = settled("lenet")
+def test_damaged_paddle_files_are_refused_before_paddle_sees_them(random_network, tmp_path):
+    network, metadata = random_network("lenet")
     prefix = tmp_path / "net.v1"
     export(network, metadata, "paddle", prefix)
     program, parameters, sidecar = paddle_files(prefix)
@@ -90,10 +90,10 @@ def test_damaged_paddle_files_are_refused_before_paddle_sees_them(settled, tmp_p
 
 
 @pytest.mark.parametrize("form", ONNX)
-def test_foreign_and_damaged_onnx_files_are_refused(form, settled, tmp_path):
+def test_foreign_and_damaged_onnx_files_are_refused(form, random_network, tmp_path):
     import onnx
 
-    network, metadata = settled("lenet")
+    network, metadata = random_network("lenet")
     file = place(tmp_path, form)
     export(network, metadata, form, file)
     model = onnx.load(str(file))
@@ -130,10 +130,10 @@ def test_onnx_needs_paddle_3_and_its_packages(monkeypatch):
 
 @pytest.mark.parametrize("form", ONNX)
 @pytest.mark.parametrize("size", [32, 35])
-def test_onnx_graphs_are_in_the_form_that_runtimes_optimise(form, size, settled, tmp_path):
+def test_onnx_graphs_are_in_the_form_that_runtimes_optimise(form, size, random_network, tmp_path):
     import onnx
 
-    network, metadata = settled("oct_resnet20", size)
+    network, metadata = random_network("oct_resnet20", size)
     export(network, metadata, form, place(tmp_path, form))
     graph = onnx.load(str(place(tmp_path, form))).graph
     kinds = Counter(node.op_type for node in graph.node)

@@ -42,8 +42,8 @@ def test_every_file_of_networks_is_among_those_tested():
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_deploy_form_computes_what_the_network_does(name, settled):
-    network, metadata = settled(name, 33 if name.startswith(("oct", "res")) else 32, **MODELS[name])
+def test_deploy_form_computes_what_the_network_does(name, random_network):
+    network, metadata = random_network(name, 33 if name.startswith(("oct", "res")) else 32, **MODELS[name])
     network.to(dtype="float64")  # but for the logits
     before = {key: value.numpy().copy() for key, value in network.state_dict().items()}
     images = paddle.randn([2, metadata.channels, metadata.image_size, metadata.image_size], "float64")
@@ -64,8 +64,8 @@ def test_deploy_form_computes_what_the_network_does(name, settled):
         ("densenet40", {}, 39),  # every convolution's output is concatenated, too
     ],
 )
-def test_no_batch_norm_is_left_behind_a_convolution(name, options, left, settled):
-    network, metadata = settled(name, **options)
+def test_no_batch_norm_is_left_behind_a_convolution(name, options, left, random_network):
+    network, metadata = random_network(name, **options)
     deploy = deploy_form(network, paddle.randn([1, 3, metadata.image_size, metadata.image_size]))
     assert count(deploy, NORMS) == left
 

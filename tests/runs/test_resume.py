@@ -376,15 +376,16 @@ def test_a_run_folder_that_was_moved_is_gone_on_with_where_it_lies(tiny, tmp_pat
             train(tiny())
     moved = (tmp_path / "run").rename(tmp_path / "moved")
     file = moved / "config.yaml"
-    config = run_dir.stay(configs.load(file, ["Global.resume=auto"]), file, ["Global.resume=auto"])
+    config = run_dir.use_actual_output_dir(configs.load(file, ["Global.resume=auto"]), file, ["Global.resume=auto"])
     assert config.Global.output_dir == str(moved)
     assert f"Global.output_dir is {moved}, where {file} lies, and no longer {tmp_path / 'run'}" in caplog.text
     assert train(config)["epochs"] == 3
     assert not (tmp_path / "run").exists()
     asked = ["Global.output_dir=elsewhere"]
-    assert run_dir.stay(configs.load(file, asked), file, asked).Global.output_dir == "elsewhere"
+    assert run_dir.use_actual_output_dir(configs.load(file, asked), file, asked).Global.output_dir == "elsewhere"
     (tmp_path / "config.yaml").write_text("Arch: {name: resnet20}")
-    assert run_dir.stay(configs.load(tmp_path / "config.yaml"), tmp_path / "config.yaml", []).Global.output_dir
+    file = tmp_path / "config.yaml"
+    assert run_dir.use_actual_output_dir(configs.load(file), file, []).Global.output_dir
 
 
 def test_weights_without_a_checkpoint_are_not_written_over(tiny, tmp_path):

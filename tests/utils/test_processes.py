@@ -114,15 +114,15 @@ def test_alone_everything_is_trivial():
     assert (processes.rank(), processes.count_processes(), processes.count_local()) == (0, 1, 1)
     assert processes.gather("x") == ["x"] and processes.mean(0.5) == 0.5
     with pytest.raises(UserError, match="no"):
-        processes.decide(lambda: (_ for _ in ()).throw(UserError("no")))
+        processes.on_rank0(lambda: (_ for _ in ()).throw(UserError("no")))
 
 
 def test_a_refusal_of_one_process_is_that_of_all(monkeypatch):
     monkeypatch.setattr(processes, "gather", lambda own: [own, "the second one lacks a file"])
     with pytest.raises(UserError, match="the second one lacks a file"):
-        processes.agree(lambda: 1)
+        processes.raise_everywhere(lambda: 1)
     monkeypatch.setattr(processes, "gather", lambda own: [own, None])
-    assert processes.agree(lambda: 1) == 1
+    assert processes.raise_everywhere(lambda: 1) == 1
 
 
 @pytest.mark.parametrize(
