@@ -26,7 +26,7 @@ def main() -> None:
     predictions = args.predictions and cli.new_file(args.predictions, "--predictions")
     cli.import_paddle(several=True)
     from ppcls_lite.engine.score import score
-    from ppcls_lite.engine.trained import choose_weights
+    from ppcls_lite.runs.trained import choose_weights
 
     weights = choose_weights(setup.config, args.config, args.override)
     results = score(setup, weights, args.data, predictions)

@@ -34,8 +34,8 @@ def main() -> None:
     import paddle
 
     from ppcls_lite.deploy.export import check_format, export, randomize_batch_norm
-    from ppcls_lite.engine.build import build_network
-    from ppcls_lite.engine.trained import choose_weights, describe_network, load_trained
+    from ppcls_lite.runs.trained import choose_weights, describe_network, load_trained
+    from ppcls_lite.tasks.network import build_network
 
     paddle.set_device("cpu")
     check_format(args.format)

@@ -36,8 +36,8 @@ def main() -> None:
     cli.import_paddle(threads=args.threads, quiet=True)
     from tqdm import tqdm
 
+    from ppcls_lite.deploy.opening import open_predictor
     from ppcls_lite.deploy.predictor import Prediction, list_images
-    from ppcls_lite.engine.predict import open_predictor
 
     files = list_images(args.images)
     predictor = open_predictor(args.model, args.config, args.backend, args.device, args.threads)

@@ -40,8 +40,8 @@ def main() -> None:
         write_graph(setup, Path(args.graph))
         return
     cli.import_paddle()
-    from ppcls_lite.engine.build import build_network
     from ppcls_lite.measure.complexity import profile_layers
+    from ppcls_lite.tasks.network import build_network
 
     size = setup.input_size
     layers = profile_layers(build_network(setup), size, setup.channels)

@@ -5,13 +5,14 @@ python tools/train.py -c configs/octresnet50.yaml -o Global.epochs=5 DataLoader.
 python tools/train.py -c configs/octresnet50.yaml --dry-run
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_lite.runs import run_dir
-from ppcls_lite.tasks.setup import load_setup
+from ppcls_lite.tasks.setup import Setup, load_setup
 from ppcls_lite.utils import cli
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.text import count
@@ -25,29 +26,30 @@ def main() -> None:
     args = parser.parse_args()
     if args.check_data and not args.dry_run:
         raise UserError("--check-data belongs to --dry-run; add it")
-    config = run_dir.use_actual_output_dir(load_setup(args.config, args.override).config, args.config, args.override)
+    setup = load_setup(args.config, args.override)
+    config = run_dir.use_actual_output_dir(setup.config, args.config, args.override)
+    setup = dataclasses.replace(setup, config=config)
     cli.import_paddle(several=True)
     if args.check_data:
-        check_data(config)
+        check_data(setup)
     if args.dry_run:
         from ppcls_lite.engine.plan import make_plan
 
-        print(make_plan(config))
+        print(make_plan(setup))
     else:
         from ppcls_lite.engine.train import train
 
-        train(config, args.force)
+        train(setup, args.force)
 
 
-def check_data(config) -> None:
+def check_data(setup: Setup) -> None:
     """Read all files of the data set and report on them."""
     from ppcls_lite.data.check import check_files
-    from ppcls_lite.tasks.setup import complete
 
-    setup = complete(config)
-    report = check_files(setup.source.load(setup.reading), config.DataLoader.num_workers, sys.stderr.isatty())
+    data = setup.config.DataLoader
+    report = check_files(setup.source.load(setup.reading), data.num_workers, sys.stderr.isatty())
     print(report.describe())
-    if report.unreadable and config.DataLoader.on_bad_image == "error":
+    if report.unreadable and data.on_bad_image == "error":
         number = count(len(report.unreadable), "file")
         raise UserError(f"{number} cannot be read; replace or remove them, or set DataLoader.on_bad_image=skip")
 

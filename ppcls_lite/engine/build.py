@@ -1,28 +1,25 @@
-"""From a setup to what training, scoring and planning work with: splits, loaders, network, ``paddle.Model``.
+"""What training, scoring and planning work with: splits, loaders, ``paddle.Model``.
 
 The way of a batch: ``data.loader.BatchLoader`` yields images, target and weights; the network prepares the images
-(:func:`prepare_input`) and puts out what the task takes; :class:`WeightedLoss` makes them a loss.
+(``tasks.network.prepare_input``) and puts out what the task takes; :class:`WeightedLoss` makes them a loss.
 """
 
 import logging
 import math
+import random
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import paddle
 from paddle import nn
-from paddle.nn import functional as F
 
-from ppcls_lite.arch import build_model
 from ppcls_lite.config.schema import Config
 from ppcls_lite.config.schema import DataLoader as DataSettings
 from ppcls_lite.data import BatchLoader, Dataset, Split, split_balanced
 from ppcls_lite.data.files import ImageFiles
-from ppcls_lite.data.transforms import Normalization
 from ppcls_lite.data.workers import check_shared_memory
 from ppcls_lite.engine.optim import build_optimizer, build_schedule, scaled_rate
-from ppcls_lite.tasks.setup import Setup
+from ppcls_lite.tasks.network import resize
 from ppcls_lite.tasks.task import Task, Total
 from ppcls_lite.utils import processes
 from ppcls_lite.utils.device import on_gpu
@@ -39,43 +36,15 @@ class Loaders:
     val: BatchLoader | None
     test: BatchLoader
 
+    def sizes(self) -> dict[str, int]:
+        """Images of each part."""
+        parts = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: len(loader.split) for name, loader in parts.items() if loader is not None}
 
-def build_network(setup: Setup, prepares: bool = True) -> nn.Layer:
-    """The network of ``Arch`` with the task's head; where it ``prepares``, it takes images as loaders yield them."""
-    network = build_headed(setup.config.Arch, setup.task)
-    if prepares:
-        prepare_input(network, setup.normalization, setup.config.DataLoader.image_size)
-    return network
-
-
-def build_headed(arch: dict[str, Any], task: Task) -> nn.Layer:
-    """The network of a configuration's complete section ``Arch``, with the task's head."""
-    options = {key: value for key, value in arch.items() if key != "name"}
-    network = build_model(arch["name"], **options)
-    task.adapt_head(network)
-    return network
-
-
-def prepare_input(network: nn.Layer, normalization: Normalization, size: int | None) -> None:
-    """Let ``network`` take images of pixels, uint8 [N, C, H, W]: normalised and resized on the device, in batch.
-
-    A hook and not a layer around the network, so that parameters keep their names. Float images are only resized.
-
-    Args:
-        size: side in pixels; None for that of the images.
-    """
-
-    def prepare(_network, inputs):
-        x = inputs[0]
-        x = normalization(x) if x.dtype == paddle.uint8 else x
-        return (resize(x, size) if size else x,)
-
-    network.register_forward_pre_hook(prepare)
-
-
-def resize(x: paddle.Tensor, size: int) -> paddle.Tensor:
-    """Images [N, C, H, W] at ``size`` x ``size``, bilinear with half-pixel centres."""
-    return x if tuple(x.shape[2:]) == (size, size) else F.interpolate(x, size=[size, size], mode="bilinear")
+    @property
+    def most_scored(self) -> int:
+        """The largest batch of a scoring."""
+        return max(loader.largest_batch for loader in (self.val, self.test) if loader is not None)
 
 
 def split_dataset(data: DataSettings, dataset: Dataset, column: str) -> tuple[Split, Split | None, Split]:
@@ -228,3 +197,15 @@ def build_trainer(
         amp_configs={"level": "O1", **scaling} if scaling else None,
     )
     return model
+
+
+def seed_everything(seed: int, epoch: int = 0, rank: int = 0) -> None:
+    """Seed python, numpy and paddle for an epoch (0: construction of the network).
+
+    Ranks differ in what they draw while training, and agree at construction.
+    """
+    state = np.random.SeedSequence([seed, epoch, rank if epoch else 0]).generate_state(1)
+    value = int(state[0])
+    random.seed(value)
+    np.random.seed(value)
+    paddle.seed(value)

@@ -15,8 +15,8 @@ import paddle
 from tqdm import tqdm
 
 from ppcls_lite.data import BatchLoader
+from ppcls_lite.engine.build import seed_everything
 from ppcls_lite.engine.evaluate import evaluate
-from ppcls_lite.engine.seeding import seed_everything
 from ppcls_lite.runs.checkpoint import Snapshot, save_snapshot, take_snapshot
 from ppcls_lite.runs.dashboard import Dashboard
 from ppcls_lite.runs.run_dir import Progress, RunDir

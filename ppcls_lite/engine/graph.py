@@ -8,7 +8,7 @@ from pathlib import Path
 import paddle
 from visualdl import LogWriter
 
-from ppcls_lite.engine.build import build_network
+from ppcls_lite.tasks.network import build_network
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.utils.errors import TrainingError
 from ppcls_lite.utils.files import replacing

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import paddle
 
 from ppcls_lite.arch.registry import fixed_input_size
-from ppcls_lite.engine import build
+from ppcls_lite.tasks.network import build_network
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.utils import processes
 from ppcls_lite.utils.device import held_memory, on_gpu, usable_memory
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 TRAINING = 1.5  # memory of a training step over that of the tensors it keeps for the backward pass
 SCORING = 0.3  # the same of scoring, which keeps none
-LIMIT = 1.5  # times what can be had, beyond which a run is refused
+LIMIT = 1.5  # a run that needs more than this times the available memory is refused
 LARGE = 256  # images of a larger side are measured on a smaller one first
 
 
@@ -43,33 +43,31 @@ class Estimate:
         return int((memory - self.fixed) / self.per_image) if self.fixed + self.other <= memory else 0
 
 
-def estimate_memory(setup: Setup, model: paddle.Model, loaders: build.Loaders) -> Estimate:
-    """The memory of training ``model``, which is as before afterwards, on this device."""
+def estimate_memory(setup: Setup, model: paddle.Model, most_scored: int) -> Estimate:
+    """The memory of training ``model``, which is unchanged afterwards, and of scoring ``most_scored`` images a step."""
     network = model.network
     trained = sum(_size(p) for p in network.parameters() if not p.stop_gradient)
     weights = sum(_size(value) for value in network.state_dict().values())
     state = trained * (1 if setup.config.Optimizer.name == "Momentum" else 2)  # velocity; first and second moments
     kept = _kept_for_backward(setup, network)
     fixed = held_memory() + trained + state
-    scored = [loader for loader in (loaders.val, loaders.test) if loader is not None]
-    most = max(loader.largest_batch for loader in scored)
     # A checkpoint is put together in memory, with a copy of what it holds.
-    return Estimate(fixed, TRAINING * kept, max(SCORING * kept * most, weights + 2 * state))
+    return Estimate(fixed, TRAINING * kept, max(SCORING * kept * most_scored, weights + 2 * state))
 
 
 def check_memory(estimate: Estimate, batch_size: int, force: bool) -> None:
-    """Log the estimate for steps of ``batch_size`` images; warn where it is more than can be had.
+    """Log the estimate for steps of ``batch_size`` images; warn where it exceeds the available memory.
 
     Raises:
         UserError: far more, and not ``force``.
     """
     needed, free = estimate.total(batch_size), usable_memory()
-    logger.info("memory: about %s needed, %s can be had", describe_bytes(needed), describe_bytes(free))
+    logger.info("memory: about %s needed, %s available", describe_bytes(needed), describe_bytes(free))
     if needed <= free:
         return
     problem = (
         f"training with DataLoader.batch_size={batch_size} needs about {describe_bytes(needed)} of memory, "
-        f"and {describe_bytes(free)} can be had; {advise_batch(estimate, free)}"
+        f"{describe_bytes(free)} available; {advise_batch(estimate, free)}"
     )
     if needed > LIMIT * free and not force:
         raise UserError(f"{problem}; --force tries all the same")
@@ -90,7 +88,7 @@ def _kept_for_backward(setup: Setup, network: paddle.nn.Layer) -> float:
     with paddle.amp.auto_cast(enable=config.AMP.use_amp and on_gpu()):
         if size > LARGE and not fixed_input_size(config.Arch["name"]):
             with paddle.utils.unique_name.guard():
-                small = build.build_network(setup, prepares=False)
+                small = build_network(setup, prepares=False)
             expected = _measure_kept(small, channels, LARGE) * (size / LARGE) ** 2
             del small
             if expected > min(processes.gather(usable_memory())):  # one image alone would not fit

@@ -14,7 +14,7 @@ from ppcls_lite.engine.prepare import open_device, prepare
 from ppcls_lite.measure.complexity import count_macs, count_params
 from ppcls_lite.runs.resume import finished_result
 from ppcls_lite.runs.run_dir import RunDir
-from ppcls_lite.tasks.setup import complete
+from ppcls_lite.tasks.setup import Setup, complete
 from ppcls_lite.tasks.task import Task
 from ppcls_lite.utils import processes
 from ppcls_lite.utils.device import (
@@ -35,7 +35,7 @@ PROBES = (2, 8)
 LONGEST_BATCH = 30.0  # seconds; a batch that would take longer, or does not fit, is estimated only
 
 
-def make_plan(config: Config) -> str:
+def make_plan(config: Config | Setup) -> str:
     """Build everything that training builds, run one batch, and describe the run; nothing is written.
 
     Raises:
@@ -55,7 +55,7 @@ def make_plan(config: Config) -> str:
         loaders, network = prepared.loaders, prepared.model.network
         steps, batch_size = len(loaders.train), loaders.train.largest_batch
         macs = count_macs(network, setup.input_size, setup.channels)
-        estimate = estimate_memory(setup, prepared.model, loaders)
+        estimate = estimate_memory(setup, prepared.model, loaders.most_scored)
         probe = _Probe(prepared.model, loaders.train, estimate)
         step_seconds, memory, how = probe.measure()
         part = loaders.val if loaders.val is not None else loaders.test
@@ -84,7 +84,7 @@ def make_plan(config: Config) -> str:
         f"time      about {describe_seconds(total)}",
         f"memory    about {describe_bytes(expected)} estimated"
         + (f", a step took {describe_bytes(memory)}" if memory else "")
-        + f"; {describe_bytes(free)} can be had",
+        + f"; {describe_bytes(free)} available",
     ]
     if expected > free:
         lines.append(f"          that is too much here: {advise_batch(estimate, free)}")

@@ -10,10 +10,11 @@ import paddle
 from ppcls_lite.config.schema import Config
 from ppcls_lite.data import BatchLoader, Dataset
 from ppcls_lite.engine import build
-from ppcls_lite.engine.seeding import seed_everything
+from ppcls_lite.engine.build import seed_everything
 from ppcls_lite.runs.checkpoint import load_checkpoint
 from ppcls_lite.runs.resume import find_resume_point
 from ppcls_lite.runs.run_dir import Progress, RunDir, read_progress
+from ppcls_lite.tasks.network import build_network
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.utils import processes
 from ppcls_lite.utils.device import select_device
@@ -66,7 +67,7 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
     loaders = processes.raise_everywhere(lambda: build.build_loaders(config, dataset, setup.column))
     task.fit(loaders.train.split.targets[setup.column])
     seed_everything(config.Global.seed)
-    network = build.share_batch_norm(build.build_network(setup), config.Global.sync_batch_norm)
+    network = build.share_batch_norm(build_network(setup), config.Global.sync_batch_norm)
     scaling = build.loss_scaling(config)
     model = build.build_trainer(config, network, task, loaders.train, scaling)
     if checkpoint is not None:

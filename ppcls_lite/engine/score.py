@@ -12,7 +12,7 @@ from ppcls_lite.data import BatchLoader, Dataset, Split, open_source
 from ppcls_lite.engine.build import build_loaders
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.prepare import open_device
-from ppcls_lite.engine.trained import load_trained
+from ppcls_lite.runs.trained import load_trained
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.tasks.task import Task
 from ppcls_lite.utils import processes

@@ -16,12 +16,12 @@ from ppcls_lite.engine import build, callbacks
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.memory import check_memory, estimate_memory
 from ppcls_lite.engine.prepare import Prepared, open_device, prepare
-from ppcls_lite.engine.trained import describe_network
 from ppcls_lite.runs.checkpoint import restore_weights
 from ppcls_lite.runs.dashboard import Dashboard
 from ppcls_lite.runs.result import conclude, describe_run, final_metrics, hparams
 from ppcls_lite.runs.resume import finished_result
 from ppcls_lite.runs.run_dir import Progress, RunDir
+from ppcls_lite.runs.trained import describe_network
 from ppcls_lite.tasks.setup import Setup, complete
 from ppcls_lite.utils import processes
 from ppcls_lite.utils.device import peak_memory, reset_peak_memory
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 GRACE_S = 30.0
 
 
-def train(config: Config, force: bool = False) -> dict[str, Any]:
+def train(config: Config | Setup, force: bool = False) -> dict[str, Any]:
     """Train, score and write down one run; see docs/run_directory.md for what lies in its folder afterwards.
 
     Args:
@@ -46,7 +46,7 @@ def train(config: Config, force: bool = False) -> dict[str, Any]:
 
     Raises:
         UserError: the run folder is in use, data, weights or checkpoint do not fit, or memory is not enough.
-        TrainingError: the loss is no number any more, or the run folder cannot be written to.
+        TrainingError: the loss became NaN or infinite, or the run folder cannot be written to.
     """
     setup = complete(config)
     config = setup.config
@@ -75,7 +75,7 @@ def _train(setup: Setup, run_dir: RunDir, force: bool) -> dict[str, Any]:
     # any process.
     with paddle.utils.unique_name.guard():
         prepared = prepare(setup, run_dir)
-        estimate = estimate_memory(setup, prepared.model, prepared.loaders)
+        estimate = estimate_memory(setup, prepared.model, prepared.loaders.most_scored)
         processes.raise_everywhere(lambda: check_memory(estimate, prepared.loaders.train.largest_batch, force))
         # Only now is there something to write: a mistake above leaves no folder behind.
         reset_peak_memory()
@@ -153,7 +153,7 @@ def _log_to(path: Path):
 
 def _run(setup: Setup, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
     config, task, progress, loaders = setup.config, setup.task, prepared.progress, prepared.loaders
-    facts = describe_run(setup, prepared)
+    facts = describe_run(setup, prepared.dataset, prepared.loaders.sizes(), prepared.model.network)
     if progress.processes > 1:
         logger.info(
             "%d processes, %d images a step; where one dies all end, and Global.resume=auto goes on, with any number",

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 
 from ppcls_lite.data import Dataset
 from ppcls_lite.data.image_file import load_image
-from ppcls_lite.engine.build import resize
-from ppcls_lite.engine.trained import choose_weights, load_trained
 from ppcls_lite.pictures import connectivity, frequency
 from ppcls_lite.pictures.plots import draw_filters
 from ppcls_lite.runs.dashboard import Dashboard
+from ppcls_lite.runs.trained import choose_weights, load_trained
+from ppcls_lite.tasks.network import resize
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.utils.errors import UserError
 

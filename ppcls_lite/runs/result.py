@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 import visualdl
 
-from ppcls_lite.engine.prepare import Prepared
+from ppcls_lite.data import Dataset
 from ppcls_lite.measure.complexity import count_macs, count_params
 from ppcls_lite.runs.run_dir import Progress
 from ppcls_lite.tasks.setup import Setup
@@ -23,9 +23,8 @@ logger = logging.getLogger(__name__)
 _FACTS = "name arch alpha seed dataset dataset_sha256 dataset_official train_images test_images target"
 
 
-def describe_run(setup: Setup, prepared: Prepared) -> dict[str, Any]:
-    """The facts of a run that training does not change, logged and for result.json."""
-    dataset, loaders, network = prepared.dataset, prepared.loaders, prepared.model.network
+def describe_run(setup: Setup, dataset: Dataset, images: dict[str, int], network: paddle.nn.Layer) -> dict[str, Any]:
+    """The facts of a run that training does not change, logged and for result.json; ``images`` counts them by part."""
     config, size = setup.config, setup.input_size
     facts = {
         "name": config.Global.name,
@@ -35,8 +34,8 @@ def describe_run(setup: Setup, prepared: Prepared) -> dict[str, Any]:
         "dataset": dataset.spec.name,
         "dataset_sha256": dataset.sha256,
         "dataset_official": dataset.official,
-        "train_images": len(loaders.train.split),
-        "test_images": len(loaders.test.split),
+        "train_images": images["train"],
+        "test_images": images["test"],
         "target": {"column": setup.column, **setup.task.describe()},
         "params": count_params(network),
         "macs": count_macs(network, size, setup.channels),
@@ -45,7 +44,7 @@ def describe_run(setup: Setup, prepared: Prepared) -> dict[str, Any]:
         "config_sha256": config.sha256(),
         "git_commit": describe_commit(),
     }
-    validation = f", {len(loaders.val.split)} validation" if loaders.val is not None else ""
+    validation = f", {images['val']} validation" if "val" in images else ""
     logger.info("%s on %s; %s", config.Global.name, facts["device"], facts["versions"])
     logger.info(
         "%s: %s parameters, %s multiply-adds at %d px",
@@ -57,9 +56,9 @@ def describe_run(setup: Setup, prepared: Prepared) -> dict[str, Any]:
     logger.info(
         "%s: %d training%s, %d test images from %s%s, sha256 %s",
         dataset.spec.name,
-        len(loaders.train.split),
+        images["train"],
         validation,
-        len(loaders.test.split),
+        images["test"],
         dataset.source,
         describe_official(dataset.official),
         facts["dataset_sha256"][:12],

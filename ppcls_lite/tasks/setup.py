@@ -57,12 +57,14 @@ def load_setup(path: str | Path, overrides: Iterable[str] = ()) -> Setup:
         return complete(config)
 
 
-def complete(config: Config) -> Setup:
-    """The setup of a configuration: what it leaves to the data set is filled in, and checked.
+def complete(config: Config | Setup) -> Setup:
+    """The setup of a configuration: what it leaves to the data set is filled in and checked; a setup is returned.
 
     Raises:
         UserError: the data set cannot be found, or network, head and data do not go together.
     """
+    if isinstance(config, Setup):
+        return config
     data = config.DataLoader
     source = open_source(data.dataset, data.root, data.options)
     spec = source.spec

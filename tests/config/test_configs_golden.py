@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ppcls_lite.engine.build import build_network
 from ppcls_lite.measure.complexity import count_macs, count_params
+from ppcls_lite.tasks.network import build_network
 from ppcls_lite.tasks.setup import load_setup
 from tests.config.test_schema import ALL_CONFIGS
 

@@ -69,7 +69,7 @@ def test_too_little_memory_is_warned_of_and_far_too_little_refused(tiny, tmp_pat
     config = tiny(**{"Global.epochs": 2})
     setup = complete(config)
     prepared = prepare(setup, RunDir(tmp_path / "run"))
-    estimate = estimate_memory(setup, prepared.model, prepared.loaders)
+    estimate = estimate_memory(setup, prepared.model, prepared.loaders.most_scored)
     needed = estimate.total(config.DataLoader.batch_size)
     monkeypatch.setattr(memory, "usable_memory", lambda: needed / 2)
     with pytest.raises(
@@ -101,10 +101,12 @@ def test_an_image_that_would_not_fit_by_itself_is_not_tried(tiny, tmp_path, monk
 
     monkeypatch.setattr(paddle.nn.Conv2D, "forward", forward)
     monkeypatch.setattr(memory, "usable_memory", lambda: GIB)
-    estimated = estimate_memory(setup, prepared.model, prepared.loaders).per_image
+    estimated = estimate_memory(setup, prepared.model, prepared.loaders.most_scored).per_image
     assert max(sides) == memory.LARGE
     small = complete(tiny(**{"DataLoader.image_size": 512}))
     monkeypatch.setattr(memory, "usable_memory", lambda: 64 * GIB)
-    measured = estimate_memory(small, prepare(small, RunDir(tmp_path / "run")).model, prepared.loaders).per_image
+    measured = estimate_memory(
+        small, prepare(small, RunDir(tmp_path / "run")).model, prepared.loaders.most_scored
+    ).per_image
     assert max(sides) == 512
     assert estimated == pytest.approx(measured * (4096 / 512) ** 2, rel=0.02)

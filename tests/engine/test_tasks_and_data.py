@@ -11,8 +11,8 @@ from PIL import Image
 
 from ppcls_lite.ablation.rows import find_headline
 from ppcls_lite.config import schema as configs
+from ppcls_lite.deploy.opening import open_predictor
 from ppcls_lite.engine import callbacks
-from ppcls_lite.engine.predict import open_predictor
 from ppcls_lite.engine.score import score
 from ppcls_lite.engine.train import train
 from ppcls_lite.tasks.setup import complete, load_setup

@@ -9,13 +9,14 @@ import pytest
 from visualdl import LogReader
 
 from ppcls_lite.data import BatchLoader, load_dataset
-from ppcls_lite.engine import build, callbacks
+from ppcls_lite.engine import callbacks
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.score import score
 from ppcls_lite.engine.train import train
-from ppcls_lite.engine.trained import choose_weights
 from ppcls_lite.runs.dashboard import RECORDS
 from ppcls_lite.runs.run_dir import read_progress
+from ppcls_lite.runs.trained import choose_weights
+from ppcls_lite.tasks.network import build_network
 from ppcls_lite.tasks.setup import complete, load_setup
 from ppcls_lite.utils.errors import TrainingError, UserError
 from ppcls_lite.weights.load import load_pretrained
@@ -134,7 +135,7 @@ def test_the_dashboard_has_every_epoch_and_the_final_metrics(finished):
 def test_scores_do_not_depend_on_the_batch_size(finished):
     folder, _ = finished
     setup = load_setup(folder / "config.yaml")
-    network = build.build_network(setup)
+    network = build_network(setup)
     load_pretrained(network, folder / "last.pdparams")
     test = load_dataset("digits").parts["test"]
     found = [evaluate(network, setup.task, BatchLoader(test, "label", size)) for size in (7, 64, 360)]
@@ -200,7 +201,7 @@ def test_a_failing_dashboard_does_not_end_the_run(tiny, monkeypatch, caplog):
 
 def test_the_input_is_resized_on_the_device_and_names_stay(tiny):
     settings = ({}, {"DataLoader.image_size": 48})
-    plain, resized = (build.build_network(complete(tiny(**one))) for one in settings)
+    plain, resized = (build_network(complete(tiny(**one))) for one in settings)
     assert list(plain.state_dict()) == list(resized.state_dict())
     resized.set_state_dict(plain.state_dict())
     plain.eval(), resized.eval()

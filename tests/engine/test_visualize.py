@@ -8,9 +8,9 @@ import pytest
 
 from ppcls_lite.config import schema as configs
 from ppcls_lite.data import load_dataset
-from ppcls_lite.engine.build import build_network
-from ppcls_lite.engine.trained import choose_weights
 from ppcls_lite.engine.visualize import Trained, choose_image, connectivity_picture, stages_picture
+from ppcls_lite.runs.trained import choose_weights
+from ppcls_lite.tasks.network import build_network
 from ppcls_lite.tasks.setup import complete
 from ppcls_lite.utils.errors import UserError
 

@@ -14,6 +14,7 @@ from ppcls_lite.engine import build
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.pictures import plots
 from ppcls_lite.runs.dashboard import RECORDS
+from ppcls_lite.tasks.network import build_network
 from ppcls_lite.tasks.setup import load_setup
 from ppcls_lite.weights.load import load_pretrained
 from tests.helpers import records
@@ -24,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_every_weight_has_a_histogram_of_all_its_values_an_epoch(finished):
     folder, result = finished
     histograms = [value for value in records(folder) if value.WhichOneof("one_value") == "histogram"]
-    network = build.build_network(load_setup(folder / "config.yaml"))
+    network = build_network(load_setup(folder / "config.yaml"))
     weights = {f"weights/{name}": p.size for name, p in network.named_parameters() if p.ndim > 1}
     assert {value.tag for value in histograms} == set(weights)
     for tag, size in weights.items():
@@ -50,7 +51,7 @@ def test_pictures_of_training_images_and_of_both_confusion_matrices_are_there(fi
 def test_confusion_counts_every_image_in_its_true_row(finished):
     folder, result = finished
     setup = load_setup(folder / "config.yaml")
-    network = build.build_network(setup)
+    network = build_network(setup)
     load_pretrained(network, folder / "last.pdparams")
     dataset = load_dataset("digits")
     loader = build.build_loaders(setup.config, dataset, "label").test

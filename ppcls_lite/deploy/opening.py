@@ -8,8 +8,8 @@ from ppcls_lite.config import schema as configs
 from ppcls_lite.deploy.exported import is_exported, prefix_of, read_metadata
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.runtimes import ONNX, eager, open_runtime
-from ppcls_lite.engine.trained import describe_network, load_network, load_trained
 from ppcls_lite.runs.run_dir import METADATA
+from ppcls_lite.runs.trained import describe_network, load_network, load_trained
 from ppcls_lite.tasks.metadata import Metadata
 from ppcls_lite.tasks.setup import load_setup
 from ppcls_lite.utils.device import select_device
