@@ -50,10 +50,10 @@ def test_seeds_are_as_promised():
 
 def test_names_of_groups_and_arms_select_in_the_protocol_s_order():
     quick = load_protocol("quick")
-    assert [arm.name for arm in quick.select(["octresnet20", "octmobilenet"])] == [
+    assert [arm.name for arm in quick.select(["octresnet20_x0.5", "octmobilenet"])] == [
         "mobilenetv1_x0.25",
         "octmobilenetv1_x0.25",
-        "octresnet20",
+        "octresnet20_x0.5",
     ]
     assert len(quick.select([])) == len(quick.arms)
 
@@ -92,5 +92,5 @@ def test_mistakes_are_named(text, message, tmp_path):
 def test_unknown_names_get_the_nearest():
     with pytest.raises(UserError, match="no ablation 'quik'; did you mean 'quick'"):
         protocols.load_protocols("quik")
-    with pytest.raises(UserError, match="no group or arm 'octresnet02'; did you mean 'octresnet20'"):
-        load_protocol("quick").select(["octresnet02"])
+    with pytest.raises(UserError, match="no group or arm 'octresnet20_x05'; did you mean 'octresnet20_x0.5'"):
+        load_protocol("quick").select(["octresnet20_x05"])

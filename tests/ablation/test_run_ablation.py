@@ -250,7 +250,7 @@ def test_two_ablations_do_not_share_a_folder(undisturbed):
     ("arguments", "message"),
     [
         (["quik"], "did you mean 'quick'"),
-        (["quick", "--arms", "octresnet02"], "did you mean 'octresnet20'"),
+        (["quick", "--arms", "octresnet20_x05"], "did you mean 'octresnet20_x0.5'"),
         (["quick", "--seeds", "0"], "--seeds is 0, expected a whole number at least 1"),
         (["quick", "--jobs", "0"], "--jobs is 0, expected a whole number at least 1"),
         (["quick", "-o", "Global.seed=3"], "Global.seed is set by the ablation"),
