@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ppcls_lite.ablation.rows import find_headline
-from ppcls_lite.config import schema as configs
+from ppcls_lite.config import load as configs
 from ppcls_lite.engine import callbacks
 from ppcls_lite.engine.predict import open_predictor
 from ppcls_lite.engine.score import score
@@ -185,7 +185,7 @@ def test_mean_and_std_of_one_s_own_are_kept_with_the_run(photos, tmp_path):
         ({"Heads.label": {}}, r"Heads.label.task is missing"),
         ({"Heads.label": {"task": "regression", "los": "l1"}}, "Heads.label.los is not an option of regression"),
         ({"Heads.label": {"task": "regression", "loss": "l3"}}, "Heads.label.loss is 'l3', expected one of"),
-        ({"Heads.1": {"task": "regression"}}, "'1' is no name of a head"),
+        ({"Heads.1": {"task": "regression"}}, "'1' is not a valid name"),
         ({"Heads": 3}, "Heads is 3, expected names of heads"),
     ],
 )

@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_lite.config import schema as configs
+from ppcls_lite.config import load as configs
 from ppcls_lite.data import load_dataset
 from ppcls_lite.engine.build import build_network
 from ppcls_lite.engine.trained import choose_weights

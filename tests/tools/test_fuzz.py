@@ -26,7 +26,7 @@ from PIL import Image
 
 from ppcls_lite.arch.registry import model_options
 from ppcls_lite.config import files as config_files
-from ppcls_lite.config import schema as configs
+from ppcls_lite.config import load as configs
 from ppcls_lite.config.options import coerce
 from ppcls_lite.data import load_dataset
 from ppcls_lite.data.image_file import load_image
