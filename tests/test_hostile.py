@@ -264,7 +264,7 @@ def test_an_onnx_file_cannot_read_other_files(tmp_path, package):
         ([*TRAIN, f"Arch.num_classes={10**12}"], "at most 100000"),
         (
             [*TRAIN, "DataLoader.root=~nobody_here_xyz/x", "DataLoader.dataset=cifar10"],
-            "home of a user that is not known",
+            "home of an unknown user",
         ),
         (["tools/benchmark.py", "deploy", "resnet20", "--threads", 10**9], "--threads is 1000000000, .* at most 1024"),
         (

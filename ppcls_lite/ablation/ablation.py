@@ -65,9 +65,8 @@ def run_ablation(
         logger.info("ablation %s in %s: %s%s", protocol.name, output, size, already)
         if any(setup.config.Global.use_visualdl for setup in setups):
             _log_dashboard(output)
-        slots = plan_slots(jobs, setups, record.threads) if setups else []
-        failed = execute(runs, slots)
-        write_graphs(runs, max(1, len(slots)))
+        failed = execute(runs, plan_slots(jobs, setups, record.threads) if setups else [])
+        write_graphs(runs)
         from ppcls_lite.ablation.report import write_report  # matplotlib takes a second to import
 
         print(f"\n{write_report(output)}\n", flush=True)

@@ -90,31 +90,23 @@ def execute(runs: Sequence[Run], slots: Sequence[Slot]) -> list[Run]:
     return failed
 
 
-def write_graphs(runs: Sequence[Run], jobs: int) -> None:
-    """Write the graph of each arm's network beside the VisualDL records of its first finished run, if missing.
-
-    Args:
-        runs: all runs; those without VisualDL get no graph.
-        jobs: number of processes side by side.
-    """
+def write_graphs(runs: Sequence[Run]) -> None:
+    """Write the graph of each arm's network beside the VisualDL records of its first finished run, if missing."""
     first: dict[str, Run] = {}
     for run in runs:
         if run.config and run.config.Global.use_visualdl and run.result() is not None:
             first.setdefault(run.arm.name, run)
-    waiting = [run for run in first.values() if not any((run.folder / "vdl").glob("vdlgraph.*"))]
-    environment = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    for start in range(0, len(waiting), jobs):
-        started = []
+    for arm, run in first.items():
+        vdl, log = run.folder / "vdl", run.log.with_name(f"{arm}_graph.log")
+        if any(vdl.glob("vdlgraph.*")):
+            continue
+        arguments = ["summary.py", "-c", run.folder / "config.yaml", "--graph", vdl]
+        process = _spawn(arguments, log, {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""})
         try:
-            for run in waiting[start : start + jobs]:
-                log = run.log.with_name(f"{run.arm.name}_graph.log")
-                arguments = ["summary.py", "-c", run.folder / "config.yaml", "--graph", run.folder / "vdl"]
-                started.append((run, log, _spawn(arguments, log, environment)))
-            for run, log, process in started:
-                if process.wait():
-                    logger.info("no model graph of %s: %s", run.arm.name, (_read_tail(log) or ["no message"])[-1])
+            if process.wait():
+                logger.info("no model graph of %s: %s", arm, (_read_tail(log) or ["no message"])[-1])
         except BaseException:
-            _stop([process for _, _, process in started])
+            _stop([process])
             raise
 
 

@@ -80,7 +80,7 @@ def read_with_bases(path: Path, children: tuple[Path, ...] = ()) -> dict[str, An
     except UnicodeDecodeError:
         raise UserError(f"{path}: the config is not UTF-8 text") from None
     if len(text) > MOST_BYTES:
-        raise UserError(f"{path}: the file is larger than {MOST_BYTES >> 20} MiB, too large for a config")
+        raise UserError(f"{path}: the file has more than {MOST_BYTES >> 20} MiB, too much for a config")
     raw = parse_yaml(text, str(path))
     if not isinstance(raw, dict):
         raise UserError(f"{path}: expected sections such as Global and Arch, found {type(raw).__name__}")
