@@ -4,7 +4,7 @@
   bash scripts/run_ablation.sh cifar --seeds 5 --arms octresnet mobilenetv1
   bash scripts/run_ablation.sh cifar -o DataLoader.train_subset=5000 Global.epochs=10
 
-Ctrl-C, a kill or a power cut lose the running epoch; the same command goes on from there. docs/ablation.md tells more.
+Ctrl-C, a kill or a power cut lose the running epoch; the same command continues from there. See docs/ablation.md.
 """
 
 import signal

@@ -1,1 +1,1 @@
-"""Comparisons: arms by seeds, run in processes of their own, and what they show."""
+"""Ablations: arms trained with several seeds in separate processes, and their report."""

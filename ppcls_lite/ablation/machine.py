@@ -1,4 +1,4 @@
-"""What this machine is good for: which ablation by default, and how many runs side by side."""
+"""Fitting an ablation to this machine: the default protocol, and the number of runs side by side."""
 
 import logging
 import os
@@ -16,25 +16,25 @@ from ppcls_lite.utils.text import count
 logger = logging.getLogger(__name__)
 
 PROCESS_BYTES = 1 << 30
-# Roughly what a training step holds for each pixel of its batch, by the stem: measured 1.6 kB for ResNet-50; where the
-# stem keeps the resolution (CIFAR's, and networks without the choice) 5 kB for ResNet-20.
+# Rough upper bounds of a training step's memory per pixel of its batch: 1.6 kB were measured for ResNet-50; 5 kB for
+# ResNet-20, whose stem keeps the resolution, as all stems but imagenet do.
 PIXEL_BYTES, PIXEL_BYTES_KEPT = 2 << 10, 16 << 10
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for one run at a time: environment variables and settings for its process."""
+    """A place for one run at a time: the environment variables and settings of its process."""
 
     environment: dict[str, str] = field(default_factory=dict)
     settings: tuple[str, ...] = ()
 
 
 def choose_protocol(device: str | None, root: str | None) -> tuple[str, str]:
-    """The ablation for this machine, and why: the article's where there is a GPU and CIFAR-10, else the quick one.
+    """The protocol for this machine, and the reason: article with a working GPU and CIFAR-10, otherwise quick.
 
     Args:
-        device: what ``Global.device`` was set to, or None.
-        root: where CIFAR-10 was said to be, or None for the usual places.
+        device: the user's ``Global.device``, or None.
+        root: the user's ``DataLoader.root`` for CIFAR-10, or None for the default places.
     """
     if device == "cpu":
         return "quick", "Global.device is cpu"
@@ -48,21 +48,21 @@ def choose_protocol(device: str | None, root: str | None) -> tuple[str, str]:
 
 
 def choose_threads(jobs: int | None, runs: int) -> int:
-    """Threads of each run on a CPU: the user's OMP_NUM_THREADS, else so that ``runs`` or ``jobs`` use all cores.
+    """Threads of each run on a CPU: the user's OMP_NUM_THREADS, or else all cores divided among the runs side by side.
 
-    Networks of this size use one thread each better than one network uses several.
+    Several small networks with one thread each use the cores better than one network with several threads.
     """
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdigit() and int(given) else max(1, count_cores() // min(jobs or runs, runs))
 
 
 def plan_slots(jobs: int | None, setups: Sequence[Setup], threads: int) -> list[Slot]:
-    """Places for the runs that work side by side, announced.
+    """The slots of the runs side by side, which are logged.
 
     Args:
-        jobs: how many; None for one a GPU, or on a CPU as many as cores and memory allow.
-        setups: of the runs.
-        threads: of each run on a CPU.
+        jobs: number of slots; None for one per GPU, or on a CPU as many as cores and memory allow.
+        setups: those of the runs.
+        threads: threads of each run on a CPU.
     """
     if all(setup.config.Global.device == "cpu" for setup in setups) or _device().why_no_gpu():
         fits = max(1, free_memory() // max(map(_estimate_memory, setups)))
@@ -74,7 +74,7 @@ def plan_slots(jobs: int | None, setups: Sequence[Setup], threads: int) -> list[
     slots = jobs or min(len(gpus), len(setups))
     logger.info("%s side by side on GPU %s", count(slots, "run"), ", ".join(gpus[:slots]))
     shared = {"OMP_NUM_THREADS": str(max(1, count_cores() // slots))}
-    # A run must not fall back to the CPU, where it might take a hundred times as long.
+    # A run must not fall back to the CPU, where it may take a hundred times as long.
     return [Slot({**shared, "CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]}, ("Global.device=gpu",)) for i in range(slots)]
 
 
@@ -85,7 +85,7 @@ def _estimate_memory(setup: Setup) -> int:
 
 
 def _device():
-    """``ppcls_lite.utils.device``, which imports paddle: late, so that mistakes are answered before."""
+    """``ppcls_lite.utils.device``, imported late because it imports paddle; mistakes are reported before that."""
     cli.import_paddle(computes=False)
     from ppcls_lite.utils import device
 
@@ -93,9 +93,9 @@ def _device():
 
 
 def _why_gpu_fails() -> str:
-    """Why a convolution fails on the GPU, or nothing; in a process of its own, since it takes the GPU's memory."""
+    """Why a convolution fails on the GPU, or an empty string; in a subprocess, which frees the GPU's memory."""
     code = (
         "from ppcls_lite.utils import cli; cli.import_paddle(); from ppcls_lite.utils import device; device.try_gpu()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    return (done.stderr.strip().splitlines() or ["it does not compute"])[-1] if done.returncode else ""
+    return (done.stderr.strip().splitlines() or ["a convolution failed"])[-1] if done.returncode else ""

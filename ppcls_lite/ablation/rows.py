@@ -1,4 +1,4 @@
-"""The rows of an ablation's table: the finished runs of each arm, and what the arm is compared with."""
+"""The rows of an ablation's table: the finished runs of each arm, and the baseline it is compared with."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,74 +21,77 @@ class Headline:
     higher_is_better: bool
 
     @property
-    def scale(self) -> float:
-        return 100.0 if self.unit == "%" else 1.0
+    def name(self) -> str:
+        """``top-1``, ``mae``."""
+        return {"top1": "top-1"}.get(self.metric, self.metric)
 
     @property
     def title(self) -> str:
         """``top-1 %``, ``mae``, ``mae, USD``."""
-        name = {"top1": "top-1"}.get(self.metric, self.metric)
-        return f"{name} %" if self.unit == "%" else f"{name}, {self.unit}" if self.unit else name
+        return f"{self.name} %" if self.unit == "%" else f"{self.name}, {self.unit}" if self.unit else self.name
+
+    @property
+    def scale(self) -> float:
+        """Factor from a score to the number shown."""
+        return 100.0 if self.unit == "%" else 1.0
 
     @property
     def points(self) -> str:
-        """What differences are counted in."""
+        """Unit of differences."""
         return "points" if self.unit == "%" else self.unit
 
 
 @dataclass(frozen=True)
 class Row:
-    """An arm in a group: its finished runs by seed, and what it is compared with (None: the group's plain network)."""
+    """An arm in a group: its results by seed, and the row of its baseline (None for the baseline itself)."""
 
     group: str
     arm: str
     runs: dict[int, dict[str, Any]]
-    plain: "Row | None" = None
+    baseline: "Row | None" = None
 
     def summary(self, key: str) -> Mean | None:
-        """Mean and deviation of a figure of result.json over the seeds."""
+        """Mean and deviation over the seeds of a field of result.json."""
         return summarize([run[key] for run in self.runs.values()]) if self.runs else None
 
     def constant(self, key: str) -> Any:
-        """A figure that is the same for all seeds, or None without a run."""
+        """A field of result.json that is the same for all seeds; None without a run."""
         return next((run[key] for run in self.runs.values()), None)
 
     def difference(self) -> Difference | None:
-        """The headline against the plain network's, paired by seed."""
-        if self.plain is None:
-            return None
-        seeds = sorted(self.runs.keys() & self.plain.runs.keys())
+        """Difference of the scores to the baseline's, paired by seed; None without a pair."""
+        seeds = sorted(self.runs.keys() & self.baseline.runs.keys()) if self.baseline else []
         if not seeds:
             return None
-        plain, own = ([row.runs[seed]["score"] for seed in seeds] for row in (self.plain, self))
-        return paired_difference(plain, own)
+        baseline, own = ([row.runs[seed]["score"] for seed in seeds] for row in (self.baseline, self))
+        return paired_difference(baseline, own)
 
 
 def collect(record: Record, folder: Path) -> list[Row]:
-    """The rows of the table: groups in their order, the plain network first; an arm in no chosen group comes last."""
+    """The rows of the table by group, the baseline first; arms outside the groups come last."""
     runs = {}
     for arm in record.arms:
-        found = {seed: RunDir(run_folder(folder, arm, seed)).result() for seed in range(record.seeds)}
-        runs[arm] = {seed: result for seed, result in found.items() if result is not None}
+        results = {seed: RunDir(run_folder(folder, arm, seed)).result() for seed in range(record.seeds)}
+        runs[arm] = {seed: result for seed, result in results.items() if result is not None}
     rows = []
     for group, members in record.groups.items():
-        present = [arm for arm in members if arm in runs]
-        # Without its plain network an arm has nothing to be compared with, and stands alone below.
-        if members[0] in present and len(present) > 1:
-            plain = Row(group, members[0], runs[members[0]])
-            rows += [plain, *(Row(group, arm, runs[arm], plain) for arm in present[1:])]
-    placed = {row.arm for row in rows}
-    return rows + [Row("", arm, found) for arm, found in runs.items() if arm not in placed]
+        baseline, *others = members
+        others = [arm for arm in others if arm in runs]
+        if baseline in runs and others:
+            first = Row(group, baseline, runs[baseline])
+            rows += [first, *(Row(group, arm, runs[arm], first) for arm in others)]
+    grouped = {row.arm for row in rows}
+    return rows + [Row("", arm, results) for arm, results in runs.items() if arm not in grouped]
 
 
-def find_headline(runs: Iterable[dict[str, Any]]) -> Headline:
-    """The headline of the runs, which all have the same.
+def find_headline(results: Iterable[dict[str, Any]]) -> Headline:
+    """The headline that all results share; top-1 accuracy without any result.
 
     Raises:
-        UserError: they have different ones, so that no table can compare them.
+        UserError: the headlines differ.
     """
-    found = {(run["metric"], run["unit"], run["higher_is_better"]) for run in runs}
+    found = {Headline(result["metric"], result["unit"], result["higher_is_better"]) for result in results}
     if len(found) > 1:
-        names = ", ".join(sorted(name for name, *_ in found))
-        raise UserError(f"the arms are scored by different metrics ({names}); compare arms of one task")
-    return Headline(*(found.pop() if found else ("top1", "%", True)))
+        names = ", ".join(sorted(headline.metric for headline in found))
+        raise UserError(f"the arms have different metrics ({names}); compare arms of the same task")
+    return found.pop() if found else Headline("top1", "%", True)

@@ -1,10 +1,9 @@
-"""How sure a difference is: means over seeds, and differences paired by seed."""
+"""Means over seeds, and differences paired by seed with their confidence intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 CONFIDENCE = 0.95
 
@@ -19,7 +18,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of paired differences with its confidence interval, None where there is none; ``pairs`` counts them."""
+    """Mean of ``pairs`` paired differences, and its confidence interval (None if it cannot be computed)."""
 
     mean: float
     low: float | None
@@ -28,7 +27,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """``higher``, ``lower``, ``unresolved`` (the interval spans 0), or ``n/a`` without an interval."""
+        """``higher``, ``lower``, ``unresolved`` (the interval contains 0), or ``n/a`` without an interval."""
         if self.low is None or self.high is None:
             return "n/a"
         if self.low <= 0 <= self.high:
@@ -41,19 +40,21 @@ def summarize(values: Sequence[float]) -> Mean:
     return Mean(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None)
 
 
-def paired_difference(plain: Sequence[float], other: Sequence[float], confidence: float = CONFIDENCE) -> Difference:
-    """``other - plain``, pair by pair, with the interval of Student's paired t-test.
+def paired_difference(baseline: Sequence[float], other: Sequence[float], confidence: float = CONFIDENCE) -> Difference:
+    """``other - baseline``, pair by pair, with the interval of Student's paired t-test.
 
-    There is no interval from one pair, and none from differences that are all equal: accuracies on few images take
-    few values, so that equality is chance and no sign of precision.
+    One pair gives no interval. Neither do differences that are all equal: accuracies on few images take few values, so
+    equal differences are chance, not precision.
 
     Args:
-        plain, other: as many values each, paired by their place; at least one.
-        confidence: of the interval.
+        baseline, other: the same number of values, at least one, paired by position.
+        confidence: level of the interval.
     """
-    differences = np.subtract(other, plain, dtype=np.float64)
+    differences = np.subtract(other, baseline, dtype=np.float64)
     mean = float(differences.mean())
     if len(differences) < 2 or np.ptp(differences) < 1e-9:
         return Difference(mean, None, None, len(differences))
-    interval = stats.ttest_rel(other, plain).confidence_interval(confidence)
+    from scipy import stats  # takes half a second to import
+
+    interval = stats.ttest_rel(other, baseline).confidence_interval(confidence)
     return Difference(mean, float(interval.low), float(interval.high), len(differences))

@@ -1,7 +1,7 @@
-"""What lies in a folder of files by name: networks, data sets, tasks. A file there adds to it, and nothing else has to.
+"""Catalogs of networks, data sets and tasks: a decorated factory in a file of the right folder is all that one needs.
 
-Names and options are read from the source text (``ast``), so that a misspelt option is answered without the second or
-more that importing paddle takes.
+Names and options are read from the source text with ``ast``. Importing the files instead (``inspect``) would import
+paddle, which takes a second or more, before a misspelt option is reported and before ``import_paddle`` has set threads.
 """
 
 import ast
@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ppcls_lite.config import options as option_types
 from ppcls_lite.utils.errors import UserError, nearest
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Option:
-    """One keyword of a factory: its annotation (see ``ppcls_lite.config.options``) and its default."""
+    """A keyword of a factory: its annotation (see ``ppcls_lite.config.options``) and its default."""
 
     annotation: Any
     default: Any
@@ -28,7 +28,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Entry:
-    """A factory: the module it lives in, the options it takes, and constants of the class that it returns."""
+    """A factory: its module, its options, and the constants in the body of the class that it returns."""
 
     module: str
     options: dict[str, Option]
@@ -36,7 +36,7 @@ class Entry:
 
 
 class Catalog:
-    """The factories under a decorator in the files of a folder.
+    """The decorated factories in the files of a package.
 
     Args:
         package: such as ``ppcls_lite.arch``.
@@ -51,25 +51,29 @@ class Catalog:
         """All names, sorted."""
         return sorted(self._index)
 
-    def entry(self, name: str) -> Entry:
-        """The entry of a name.
+    def entry(self, name: str, prefix: str = "") -> Entry:
+        """The entry called ``name``.
 
         Raises:
-            UserError: no such name; the nearest one is given.
+            UserError: no such name; the message begins with ``prefix`` and suggests the nearest name.
         """
         if name not in self._index:
-            raise UserError(f"there is no {self.noun} '{name}'; {nearest(name, self.names())}")
+            raise UserError(f"{prefix}there is no {self.noun} '{name}'; {nearest(name, self.names())}")
         return self._index[name]
 
     def factory(self, name: str) -> Callable:
-        """The factory of a name; its file is imported."""
+        """The factory called ``name``; imports its module."""
         return getattr(importlib.import_module(self.entry(name).module), name)
 
+    def defaults(self, name: str) -> dict[str, Any]:
+        """The options of ``name`` with their defaults."""
+        return {key: option.default for key, option in self.entry(name).options.items()}
+
     def check_options(self, name: str, given: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        """``given`` with every value checked and converted; keys are reported as ``prefix + key``.
+        """``given`` with every value checked and converted; messages call a key ``prefix + key``.
 
         Raises:
-            UserError: unknown option (the nearest one is named) or a value of the wrong type or range.
+            UserError: unknown option (the message suggests the nearest one), or a value of the wrong type or range.
         """
         known = self.entry(name).options
         for key in given:
@@ -84,41 +88,37 @@ class Catalog:
             body = ast.parse(path.read_text(encoding="utf-8")).body
             classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
             for node in body:
-                if isinstance(node, ast.FunctionDef) and any(
-                    isinstance(d, ast.Name) and d.id == self.decorator for d in node.decorator_list
-                ):
-                    constants = _constants(classes.get(getattr(node.returns, "id", None)))
-                    module = f"{self.package}.{path.stem}"
-                    entries[node.name] = Entry(module, _factory_options(node, classes), constants)
+                if isinstance(node, ast.FunctionDef) and self.decorator in map(ast.unparse, node.decorator_list):
+                    network = classes.get(getattr(node.returns, "id", ""))
+                    options, constants = _read_options(node, network), _read_constants(network)
+                    entries[node.name] = Entry(f"{self.package}.{path.stem}", options, constants)
         return entries
 
 
-def _constants(network: ast.ClassDef | None) -> dict[str, Any]:
-    """What a class's body sets to a plain value."""
-    found = {}
-    for node in network.body if network is not None else ():
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.value, ast.Constant):
-            found[getattr(node.targets[0], "id", "")] = node.value.value
-    return found
+def _read_constants(network: ast.ClassDef | None) -> dict[str, Any]:
+    """Names that the body of a class sets to a plain value."""
+    return {
+        ast.unparse(node.targets[0]): node.value.value
+        for node in (network.body if network else ())
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+    }
 
 
-def _factory_options(factory: ast.FunctionDef, classes: dict[str, ast.ClassDef]) -> dict[str, Option]:
-    """A factory's own keywords, and for ``**options`` those of the class it returns that it does not set itself."""
-    found = _keywords(factory.args)
-    if factory.args.kwarg is not None:
-        if getattr(factory.returns, "id", None) not in classes:
-            raise TypeError(f"{factory.name}(**options) must say which class of its own file it returns")
-        methods = [node for node in classes[factory.returns.id].body if isinstance(node, ast.FunctionDef)]
-        init = next(method for method in methods if method.name == "__init__")
-        call = next(n.value for n in factory.body if isinstance(n, ast.Return))
-        taken = {keyword.arg for keyword in call.keywords}
-        inherited = {key: option for key, option in _keywords(init.args).items() if key not in taken}
-        found = {**found, **inherited}
-    return found
+def _read_options(factory: ast.FunctionDef, network: ast.ClassDef | None) -> dict[str, Option]:
+    """A factory's keywords; ``**options`` adds those of ``network`` that the factory does not set itself."""
+    own = _read_keywords(factory.args)
+    if factory.args.kwarg is None:
+        return own
+    if network is None:
+        raise TypeError(f"{factory.name}(**options) needs the class it returns, from the same file, as its annotation")
+    init = next(node for node in network.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
+    call = next(node.value for node in factory.body if isinstance(node, ast.Return))
+    fixed = {keyword.arg for keyword in call.keywords}
+    return own | {key: option for key, option in _read_keywords(init.args).items() if key not in fixed}
 
 
-def _keywords(arguments: ast.arguments) -> dict[str, Option]:
-    """Keyword-only arguments are the options; positional ones are structure."""
+def _read_keywords(arguments: ast.arguments) -> dict[str, Option]:
+    """The keyword-only arguments, which are options; positional ones are structure."""
     return {
         arg.arg: Option(eval(ast.unparse(arg.annotation), vars(option_types)), ast.literal_eval(default))
         for arg, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
@@ -128,18 +128,17 @@ def _keywords(arguments: ast.arguments) -> dict[str, Option]:
 MODELS = Catalog("ppcls_lite.arch", "register_model", "model")
 DATASETS = Catalog("ppcls_lite.data.sources", "register_dataset", "data set")
 TASKS = Catalog("ppcls_lite.tasks", "register_task", "task")
-F = TypeVar("F", bound=Callable)
 
 
-def register_dataset(factory: F) -> F:
+def register_dataset(factory: Callable) -> Callable:
     """Mark a function that returns a ``ppcls_lite.data.dataset.Source``.
 
-    Its options, keyword-only and typed as in ``config.options``, are settings of ``DataLoader``; ``root`` is one that
-    all have.
+    Its keyword-only arguments, typed as in ``config.options``, are settings of ``DataLoader``; every data set has
+    ``root``.
     """
     return factory
 
 
-def register_task(factory: F) -> F:
-    """Mark a function from a ``Column`` to a ``ppcls_lite.tasks.task.Task``; its options are settings of a head."""
+def register_task(factory: Callable) -> Callable:
+    """Mark a function from a ``Column`` to a ``ppcls_lite.tasks.task.Task``; its options are a head's settings."""
     return factory

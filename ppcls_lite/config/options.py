@@ -1,8 +1,10 @@
-"""Typed options: the annotations that networks and configuration share, and their one checker.
+"""Types of settings and options, and the function that checks values against them.
 
-Nothing here imports paddle, so a wrong option is answered before paddle's import of a second or more.
+Nothing here imports paddle: a wrong option is reported before paddle's import, which takes a second or more.
 """
 
+import contextlib
+import math
 import types
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -13,32 +15,25 @@ from ppcls_lite.utils.text import show
 
 @dataclass(frozen=True)
 class Range:
-    """Bounds of a number, both included; ``above`` excludes the lower one."""
+    """Bounds of a number: ``low`` and ``high`` are included, ``above`` is excluded."""
 
-    low: float | None = None
-    high: float | None = None
-    above: float | None = None
+    low: float = -math.inf
+    high: float = math.inf
+    above: float = -math.inf
 
     def __contains__(self, value: float) -> bool:
-        return (
-            (self.low is None or value >= self.low)
-            and (self.high is None or value <= self.high)
-            and (self.above is None or value > self.above)
-        )
+        return self.low <= value <= self.high and value > self.above
 
     def __str__(self) -> str:
-        bounds = [("above", self.above), ("at least", self.low), ("at most", self.high)]
-        given = [(text, bound) for text, bound in bounds if bound is not None]
-        return " and ".join(
-            f"{text} {bound:g}" if isinstance(bound, float) else f"{text} {bound}" for text, bound in given
-        )
+        bounds = {"above": self.above, "at least": self.low, "at most": self.high}
+        return " and ".join(f"{text} {bound:.10g}" for text, bound in bounds.items() if math.isfinite(bound))
 
 
-# Annotates a setting that came after runs had been made without it: at its default the fingerprint leaves it out.
+# Marks a setting that was added after runs had been made without it: the fingerprint omits it at its default.
 ADDED = "added"
 
 Positive = Annotated[int, Range(low=1)]
-# Bounds of what decides a network's size, well above anything published: a slip of the keyboard takes no memory.
+# The bounds of network sizes are well above anything published, so that a typing error does not exhaust the memory.
 Classes = Annotated[int, Range(low=1, high=100_000)]
 Channels = Annotated[int, Range(low=1, high=64)]
 Depth = Annotated[int, Range(low=1, high=1000)]
@@ -47,7 +42,7 @@ Growth = Annotated[int, Range(low=1, high=512)]
 NonNegative = Annotated[int, Range(low=0)]
 Workers = Annotated[int, Range(low=0, high=256)]
 Threads = Annotated[int, Range(low=1, high=1024)]
-Seeds = Annotated[int, Range(low=1, high=1000)]  # how many
+Seeds = Annotated[int, Range(low=1, high=1000)]  # number of seeds
 Seed = Annotated[int, Range(low=0, high=2**31 - 1)]
 Fraction = Annotated[float, Range(low=0.0, high=1.0)]
 PositiveFloat = Annotated[float, Range(above=0.0)]
@@ -59,8 +54,10 @@ VoVStem = Literal["code", "paper", "cifar"]
 Init = Literal["kaiming", "paddle"]
 Downsample = Literal["pool", "stride"]
 Exchange = Literal["both", "h2l", "l2h", "none"]
-Text = Union[str, None]  # noqa: UP007 - evaluated from source, see catalog
-Pretrained = Union[bool, str]  # noqa: UP007 - also evaluated from source, see catalog
+Text = str | None
+Pretrained = bool | str
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
 
 
 def describe(annotation: Any) -> str:
@@ -74,58 +71,51 @@ def describe(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(describe(arg) for arg in args)
     if origin is tuple:
-        return f"a list of which each is {describe(args[0])}"
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
-    return words[annotation]
+        return f"a list in which each item is {describe(args[0])}"
+    return _WORDS[annotation]
 
 
 def coerce(value: Any, annotation: Any, key: str) -> Any:
-    """``value`` as the annotated type; text such as ``1e-3`` (a string to YAML) becomes a number.
+    """Convert ``value`` to the annotated type; text such as ``1e-3`` (a string in YAML) becomes a number.
 
     Raises:
-        UserError: naming ``key``, the value and what was expected.
+        UserError: the value has another type or is out of range; the message names ``key`` and what was expected.
     """
-    ok, result = _convert(value, annotation)
-    if ok:
-        return result
-    hint = ""
-    plain = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
-    if get_origin(plain) is Literal and isinstance(value, str):
-        hint = f"; {nearest(value, [v for v in get_args(plain) if isinstance(v, str)])}"
+    try:
+        return _convert(value, annotation)
+    except (ValueError, OverflowError):
+        hint = ""
+        plain = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+        if get_origin(plain) is Literal and isinstance(value, str):
+            hint = f"; {nearest(value, get_args(plain))}"
         hint = hint if "did you mean" in hint else ""
-    raise UserError(f"{key} is {show(value)}, expected {describe(annotation)}{hint}")
+        raise UserError(f"{key} is {show(value)}, expected {describe(annotation)}{hint}") from None
 
 
-def _convert(value: Any, annotation: Any) -> tuple[bool, Any]:
+def _convert(value: Any, annotation: Any) -> Any:
+    """Convert ``value``; raises ValueError or OverflowError if it does not fit."""
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        ok, result = _convert(value, args[0])
-        return ok and all(result in part for part in args[1:] if isinstance(part, Range)), result
-    if origin is Literal:
-        return any(value is v or (type(value) is type(v) and value == v) for v in args), value
-    if origin in (Union, types.UnionType):
+        value = _convert(value, args[0])
+        fits = all(value in part for part in args[1:] if isinstance(part, Range))
+    elif origin is Literal:
+        fits = any(type(value) is type(choice) and value == choice for choice in args)
+    elif origin in (Union, types.UnionType):
         for arg in args:
-            ok, result = _convert(value, arg)
-            if ok:
-                return True, result
-        return False, None
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            return False, None
-        items = [_convert(item, args[0]) for item in value]
-        return all(ok for ok, _ in items), tuple(item for _, item in items)
-    if annotation is float:
-        return _convert_float(value)
-    if annotation is int:
-        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63, value
-    return isinstance(value, annotation), value
-
-
-def _convert_float(value: Any) -> tuple[bool, float | None]:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return False, None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return False, None
-    return number == number and abs(number) != float("inf"), number
+            with contextlib.suppress(ValueError, OverflowError):
+                return _convert(value, arg)
+        fits = False
+    elif origin is tuple:
+        fits = isinstance(value, list | tuple)
+        value = tuple(_convert(item, args[0]) for item in value) if fits else value
+    elif annotation is float:
+        fits = isinstance(value, int | float | str) and not isinstance(value, bool)
+        value = float(value) if fits else value
+        fits = fits and math.isfinite(value)
+    elif annotation is int:
+        fits = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+    else:
+        fits = isinstance(value, annotation)
+    if not fits:
+        raise ValueError(value)
+    return value

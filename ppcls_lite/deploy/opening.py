@@ -4,7 +4,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from ppcls_lite.config import schema as configs
+from ppcls_lite.config import load as configs
 from ppcls_lite.deploy.exported import is_exported, prefix_of, read_metadata
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.runtimes import ONNX, eager, open_runtime

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ppcls_lite.arch.registry import check_input_size, fixed_input_size, model_options
-from ppcls_lite.config import schema as configs
+from ppcls_lite.config import load as configs
 from ppcls_lite.config.catalog import TASKS
 from ppcls_lite.config.schema import Config
 from ppcls_lite.data import DataSpec, Reading, Source, open_source

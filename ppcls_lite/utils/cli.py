@@ -1,4 +1,4 @@
-"""What the tools share: their arguments, the environment paddle wants, and how they end."""
+"""Shared by the tools: arguments, the environment that paddle needs, errors and exit codes."""
 
 import argparse
 import contextlib
@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,18 +19,18 @@ from ppcls_lite.utils.resources import count_cores
 from ppcls_lite.utils.signals import defer_signals, exit_on_signal
 from ppcls_lite.utils.text import escape
 
-# A disk that is full or broken is no mistake in the input.
+# A full or broken disk is not a mistake in the input.
 _DEVICE_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS)
 _console = Console(sys.stdout)
 
 
 def log_to_stderr() -> None:
-    """Leave standard output to a tool's result (``--json``)."""
+    """Reserve standard output for a tool's result (``--json``)."""
     _console.setStream(sys.stderr)
 
 
 def parser(doc: str) -> argparse.ArgumentParser:
-    """An argument parser that shows ``doc`` as it is written."""
+    """An argument parser that shows ``doc`` without reformatting it."""
     return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
@@ -37,79 +38,76 @@ def config_parser(doc: str, required: bool = True) -> argparse.ArgumentParser:
     """:func:`parser` with ``-c CONFIG`` and ``-o KEY=VALUE ...``."""
     result = parser(doc)
     result.add_argument("-c", "--config", required=required, metavar="CONFIG", help="YAML file, see configs/")
-    add_overrides(result, "settings that replace the file's, such as Global.epochs=5 DataLoader.batch_size=64")
+    add_overrides(result, "settings that override the file's, such as Global.epochs=5 DataLoader.batch_size=64")
     return result
 
 
 def add_overrides(to: argparse.ArgumentParser, purpose: str) -> None:
-    """Give a parser ``-o KEY=VALUE ...``."""
+    """Add ``-o KEY=VALUE ...`` to a parser."""
     to.add_argument("-o", "--override", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=purpose)
 
 
 def new_file(path: str | Path, option: str) -> Path:
-    """A file that can be written, checked before the work that makes its content; its folder may have to be made.
+    """A file to write later, checked before the work that makes its content; its folder need not exist yet.
 
     Raises:
-        UserError: something is there, or the place cannot be written to; nothing is ever overwritten.
+        UserError: the file exists (nothing is ever overwritten), or it cannot be written.
     """
     file = Path(path)
     if file.exists():
-        raise UserError(f"{option}: {file} exists; name another place, or remove it")
-    there = next(parent for parent in file.absolute().parents if parent.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise UserError(f"{option}: {there} cannot be written to; name another place")
+        raise UserError(f"{option}: {file} exists; choose another path, or remove it")
+    folder = next(parent for parent in file.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(f"{option}: {folder} is not writable; choose another path")
     return file
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a tool's ``main`` and exit: 0; 2 for bad input, 1 for a run that cannot go on, 130 for Ctrl-C."""
+    """Run a tool's ``main`` and exit: 0; 2 for bad input, 1 for a run that cannot continue, 130 for Ctrl-C."""
     logger = logging.getLogger("ppcls_lite")
     logger.setLevel(logging.INFO)
     logger.addHandler(_console)
     logger.propagate = False  # paddle 2.6 changes the root logger
-    logging.raiseExceptions = False  # a handler of tqdm's, too, fails in silence where its stream does
+    logging.raiseExceptions = False  # no tracebacks from handlers, including tqdm's, whose stream is closed
     try:
         main()
-    except UserError as error:
-        print(f"error: {escape(str(error))}", file=sys.stderr)
-        sys.exit(2)
-    except TrainingError as error:
-        print(f"error: {escape(str(error))}", file=sys.stderr)
-        sys.exit(1)
+    except (UserError, TrainingError) as error:
+        _exit(str(error), 2 if isinstance(error, UserError) else 1)
     except MemoryError as error:
-        advice = "take a smaller batch; for training, tools/train.py --dry-run tells which fits"
-        reason = [line.strip() for line in str(error).splitlines() if line.strip()]
-        what = f" ({reason[0]})" if reason else ""
-        print(f"error: memory ran out{escape(what)}; {advice}", file=sys.stderr)
-        sys.exit(1)
+        reason = next((f" ({line.strip()})" for line in str(error).splitlines() if line.strip()), "")
+        _exit(f"out of memory{reason}; use a smaller batch; for training, tools/train.py --dry-run tells which fits", 1)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output (head, less) has gone
+    except BrokenPipeError:  # the reader of our output (head, less) has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        place = f"{escape(str(error.filename))}: " if error.filename else ""
-        print(f"error: {place}{error.strerror}", file=sys.stderr)
-        sys.exit(1 if error.errno in _DEVICE_FAILED else 2)
+        place = f"{error.filename}: " if error.filename else ""
+        _exit(f"{place}{error.strerror}", 1 if error.errno in _DEVICE_FAILED else 2)
+
+
+def _exit(message: str, status: int) -> None:
+    print(f"error: {escape(message)}", file=sys.stderr)
+    sys.exit(status)
 
 
 def import_paddle(
     computes: bool = True, threads: int | None = None, quiet: bool = False, several: bool = False
 ) -> None:
-    """Import paddle with as many threads as this process may use, unless OMP_NUM_THREADS says otherwise.
+    """Import paddle with as many threads as this process may use, unless OMP_NUM_THREADS is set.
 
-    Paddle reads OMP_NUM_THREADS when it is imported and takes one thread without it. A process that ``computes``
-    nothing leaves it as it is, for those that it starts.
+    Paddle reads OMP_NUM_THREADS when it is imported and uses one thread without it.
 
     Args:
-        threads: so many, whatever OMP_NUM_THREADS says.
-        quiet: leave out what paddle's tracing and inference report of themselves.
-        several: the program is one for several processes.
+        computes: False leaves OMP_NUM_THREADS unset for the processes that this one starts.
+        threads: number of threads, overriding OMP_NUM_THREADS.
+        quiet: suppress the messages of paddle's tracing and inference.
+        several: whether the program supports several processes.
 
     Raises:
-        UserError: it is not, and was started in several, or the environment says nonsense about them.
+        UserError: see :func:`processes.check_environment`.
     """
     processes.check_environment(several)
     if threads:
@@ -118,14 +116,12 @@ def import_paddle(
         os.environ.setdefault("GLOG_minloglevel", "2")
     if computes:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, count_cores() // processes.count_local())))
-    # Threads that wait spin for 1 ms, not 200: where others use the cores, too, a step took twelve times as long.
+    # Waiting threads spin for 1 ms instead of 200: on shared cores, a step took twelve times as long.
     os.environ.setdefault("KMP_BLOCKTIME", "1")
-    # Paddle warns of more than one thread whatever the machine, and of a missing ccache.
+    # Paddle warns of more than one thread on any machine, and of a missing ccache.
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
-    import warnings
-
     warnings.filterwarnings("ignore", module="paddle")
-    # An interruption would come out of it as another error; paddle's own handler would end the process on the spot.
+    # During the import an interruption would surface as another error, and paddle's handler would exit at once.
     with defer_signals(), contextlib.redirect_stderr(io.StringIO()):
         import paddle  # noqa: F401
     signal.signal(signal.SIGTERM, exit_on_signal)

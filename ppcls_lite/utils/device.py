@@ -1,4 +1,4 @@
-"""All that depends on the device: choosing, naming, waiting for it, and its memory."""
+"""Everything that depends on the device: its choice, name, synchronization and memory."""
 
 import contextlib
 import logging
@@ -18,41 +18,45 @@ logger = logging.getLogger(__name__)
 
 
 def select_device(setting: str, name: str = "Global.device") -> str:
-    """Make the device of ``Global.device``, or of the option ``name``, paddle's current one; ``"gpu"`` or ``"cpu"``.
+    """Make the device that ``setting`` (auto, gpu, cpu) means paddle's current one; returns ``"gpu"`` or ``"cpu"``.
 
-    ``auto`` takes the GPU where paddle can use one. Under ``paddle.distributed.launch`` each process takes its own.
+    ``auto`` uses the GPU if paddle can. Under ``paddle.distributed.launch`` each process uses its own GPU.
+
+    Args:
+        setting: auto, gpu or cpu.
+        name: what messages call the setting.
 
     Raises:
-        UserError: gpu is asked for and cannot be had.
+        UserError: gpu was requested, but is not available.
     """
     missing = why_no_gpu()
     if setting == "gpu" and missing:
-        raise UserError(f"{name} is gpu, but {missing}; mend that (scripts/setup.sh), or set {name}=cpu")
+        raise UserError(f"{name} is gpu, but {missing}; fix that (scripts/setup.sh), or set {name}=cpu")
     device = "cpu" if setting == "cpu" or missing else "gpu"
     if setting == "auto" and missing:
-        logger.info("device: cpu, since %s", missing)
+        logger.info("device: cpu, because %s", missing)
     paddle.set_device(device)
     return device
 
 
 def why_no_gpu() -> str:
-    """Why paddle can use no GPU here; nothing where it can."""
+    """Why paddle cannot use a GPU here, or an empty string if it can."""
     if not paddle.is_compiled_with_cuda():
         return "this is the CPU build of paddle"
     if paddle.device.cuda.device_count() == 0:
-        return "paddle sees no GPU that it can use"
+        return "paddle finds no usable GPU"
     return ""
 
 
 def gpu_ids() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES calls the GPUs that paddle sees."""
+    """The names in CUDA_VISIBLE_DEVICES of the GPUs that paddle sees."""
     seen = paddle.device.cuda.device_count()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return [name.strip() for name in visible.split(",")][:seen] if visible else [str(i) for i in range(seen)]
 
 
 def try_gpu() -> None:
-    """Compute a convolution on the GPU; raises what paddle raises where this build has no kernels for it."""
+    """Compute a convolution on the GPU; raises paddle's error if this build has no kernels for it."""
     paddle.set_device("gpu")
     paddle.nn.Conv2D(3, 8, 3)(paddle.rand([1, 3, 8, 8])).numpy()
 
@@ -71,55 +75,53 @@ def describe_device() -> str:
     """The device by name: ``"gpu: NVIDIA A100"``, ``"cpu: AMD EPYC, 2 cores, 1 thread"``."""
     if on_gpu():
         return f"gpu: {gpu_name()}"
+    processor = _read_field("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
     threads = count(os.environ.get("OMP_NUM_THREADS", "1"), "thread")
-    return f"cpu: {_processor()}, {count(count_cores(), 'core')}, {threads}"
+    return f"cpu: {processor}, {count(count_cores(), 'core')}, {threads}"
 
 
 def synchronize() -> None:
-    """Wait until the device has done what was asked of it; timings are wrong without."""
+    """Wait until the device has finished its work, as timings require."""
     if on_gpu():
         paddle.device.cuda.synchronize()
 
 
 def reset_peak_memory() -> None:
-    """Let :func:`peak_memory` count from now on, where the device can."""
-    if on_gpu():
-        reset = getattr(paddle.device.cuda, "reset_max_memory_allocated", None)  # not in paddle 2.6
-        if reset is not None:
-            reset()
-        return
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM to what is resident now
+    """Restart the measurement of :func:`peak_memory`, if the device allows it."""
+    if not on_gpu():
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+    elif hasattr(paddle.device.cuda, "reset_max_memory_allocated"):  # not in paddle 2.6
+        paddle.device.cuda.reset_max_memory_allocated()
 
 
 def peak_memory() -> int:
-    """Largest memory so far, in bytes: allocated by paddle on the GPU, else resident in the process."""
+    """Peak memory in bytes: allocated by paddle on the GPU, or resident in the process on the CPU."""
     if on_gpu():
         return paddle.device.cuda.max_memory_allocated()
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return held_memory()
+    peak = _read_field("/proc/self/status", "VmHWM")  # "1234 kB"
+    return int(peak.split()[0]) * 1024 if peak else held_memory()
 
 
 def held_memory() -> int:
-    """Bytes that this process holds now: allocated by paddle on the GPU, else resident."""
+    """Bytes that this process holds now: allocated by paddle on the GPU, or resident on the CPU."""
     if on_gpu():
         return paddle.device.cuda.memory_allocated()
     return psutil.Process().memory_info().rss
 
 
 def usable_memory() -> int:
-    """Bytes that this process may take altogether: what it holds, and its part of what nobody does."""
+    """Bytes that this process may use in total: what it holds, plus its share of what is free."""
     if on_gpu():
         return paddle.device.cuda.get_device_properties().total_memory
     return free_memory() // processes.count_local() + held_memory()
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+def _read_field(path: str, name: str) -> str:
+    """The value of the first line ``name: value`` in a file, or an empty string."""
+    with contextlib.suppress(OSError), open(path) as file:
+        for line in file:
+            key, _, value = line.partition(":")
+            if key.strip() == name:
+                return value.strip()
+    return ""

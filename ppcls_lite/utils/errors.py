@@ -1,4 +1,4 @@
-"""The error a user can mend, and the hint that names the nearest right word."""
+"""Errors with a message for the user, and the hint that suggests the nearest valid word."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ class UserError(ValueError):
 
 
 class TrainingError(RuntimeError):
-    """A run that started well and cannot go on (a loss that is not a number). Tools exit with status 1."""
+    """A run that started and cannot continue, such as after a NaN loss. Tools exit with status 1."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

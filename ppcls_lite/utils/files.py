@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writing of files, and small helpers for reading."""
 
 import contextlib
 import csv
@@ -12,14 +12,14 @@ from typing import Any
 
 from ppcls_lite.utils.errors import UserError
 
-TEMPORARY = ".tmp"  # ending of names that are being written
+TEMPORARY = ".tmp"  # suffix of files that are being written
 
 
 @contextlib.contextmanager
 def replacing(path: Path):
-    """Give a name to write to beside ``path``; it takes the place of ``path`` when the block ends well."""
+    """A temporary path beside ``path``, for a file or a folder; it replaces ``path`` if the block succeeds."""
     temporary = path.with_name(f".{path.name}{TEMPORARY}")
-    _remove(temporary)  # of a process that was killed
+    _remove(temporary)  # left by a process that was killed
     try:
         yield temporary
         for member in temporary.iterdir() if temporary.is_dir() else ():
@@ -33,7 +33,7 @@ def replacing(path: Path):
 
 
 def _sync(path: Path) -> None:
-    """Have the disk take a file, or the names in a folder."""
+    """Flush a file, or the entries of a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -49,16 +49,16 @@ def _remove(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text)
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a table whole or not at all; what a row lacks stays empty.
+    """Write a CSV file atomically; missing values stay empty.
 
     Raises:
-        ValueError: a row has another column.
+        ValueError: a row has a key that is not in ``columns``.
     """
     with replacing(path) as temporary, open(temporary, "w", newline="", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, columns)
@@ -67,22 +67,22 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
 
 
 def user_path(path: str | Path) -> Path:
-    """A path as a user writes it, ``~`` included.
+    """A path from a user, with ``~`` expanded.
 
     Raises:
-        UserError: ``~NAME`` of nobody.
+        UserError: ``~NAME`` of an unknown user.
     """
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise UserError(f"{path} names the home of a user that is not known here; write the path in full") from None
+        raise UserError(f"{path} names the home of an unknown user; write the path in full") from None
 
 
 def parse_json(text: str) -> Any:
-    """What a text in JSON says.
+    """Parse JSON.
 
     Raises:
-        ValueError: no JSON, or nested too deeply.
+        ValueError: not JSON, or nested too deeply.
     """
     try:
         return json.loads(text)
@@ -91,7 +91,7 @@ def parse_json(text: str) -> Any:
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:
-    """A file's checksum, by one of hashlib's algorithms; the file may be of any size."""
+    """A file's checksum as hex, by one of hashlib's algorithms; reads the file in blocks."""
     result = hashlib.new(algorithm)
     with open(path, "rb") as file:
         while block := file.read(1 << 20):

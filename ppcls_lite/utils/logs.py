@@ -1,47 +1,40 @@
-"""Handlers of log lines that a full disk or a closed pipe does not break."""
+"""Log handlers that survive a full disk or a closed pipe."""
 
 import contextlib
 import logging
 import sys
 
 
-class _SaysOnce:
-    """For a logging handler: that lines cannot be written is said once, on standard error, and nothing is raised."""
+class _WarnsOnce:
+    """Mixin for a log handler: the first failed write is reported on standard error; nothing is raised."""
 
     failed = False
 
     def handleError(self, record: logging.LogRecord) -> None:
-        if self.failed:
-            return
-        self.failed = True
         error = sys.exc_info()[1]
-        if not isinstance(error, BrokenPipeError):  # the reader (head, less) has gone of its own will
-            warn(f"{self.target} cannot be written to ({error}); the run goes on")
+        if not self.failed and not isinstance(error, BrokenPipeError):  # the reader (head, less) ended on purpose
+            target = getattr(self, "baseFilename", "standard output")
+            warn(f"{target} cannot be written to ({error}); the run goes on")
+        self.failed = True
 
 
-class Console(_SaysOnce, logging.StreamHandler):
-    """Log lines on a stream."""
-
-    target = "standard output"
+class Console(_WarnsOnce, logging.StreamHandler):
+    """Logs to a stream."""
 
 
-class LogFile(_SaysOnce, logging.FileHandler):
-    """Log lines in a file.
+class LogFile(_WarnsOnce, logging.FileHandler):
+    """Logs to a file.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the file cannot be opened.
     """
 
-    @property
-    def target(self) -> str:
-        return self.baseFilename
-
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # of lines that were not written
+        with contextlib.suppress(OSError):  # from lines that were not written
             super().close()
 
 
 def warn(text: str) -> None:
-    """A warning on standard error, where that can be written to."""
+    """Print a warning on standard error, if that is still open."""
     with contextlib.suppress(OSError):
         print(f"warning: {text}", file=sys.stderr, flush=True)

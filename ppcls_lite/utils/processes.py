@@ -1,7 +1,6 @@
-"""The processes of one run, as ``paddle.distributed.launch`` starts them; alone, everything here is trivial.
+"""The processes of one run under ``paddle.distributed.launch``; with a single process, everything here is trivial.
 
-Paddle's launcher tells each process its place through environment variables, which is all that is needed before paddle
-is imported.
+Paddle's launcher describes the processes in environment variables, so that this module need not import paddle.
 """
 
 import os
@@ -14,42 +13,42 @@ T = TypeVar("T")
 
 
 def check_environment(several: bool = False) -> None:
-    """Refuse variables that are not a launcher's, before paddle is imported and fails on them.
+    """Check the launcher's variables before paddle is imported, which fails on wrong ones.
 
     Args:
-        several: the program is one for several processes.
+        several: whether the program supports several processes.
 
     Raises:
-        UserError: naming them, or a launcher that started a program for one process.
+        UserError: inconsistent variables, or several processes of a program for one.
     """
     number, own = os.environ.get("PADDLE_TRAINERS_NUM", "1"), os.environ.get("PADDLE_TRAINER_ID", "0")
-    places = os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")
+    endpoints = os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")
     try:
-        complete = int(number) == 1 or (len(places) == int(number) and "PADDLE_TRAINER_ID" in os.environ)
-        fits = 0 <= int(own) < int(number) and complete
+        complete = int(number) == 1 or (len(endpoints) == int(number) and "PADDLE_TRAINER_ID" in os.environ)
+        valid = 0 <= int(own) < int(number) and complete
     except ValueError:
-        fits = False
-    if not fits:
+        valid = False
+    if not valid:
         raise UserError(
-            f"the environment has PADDLE_TRAINER_ID={own} and PADDLE_TRAINERS_NUM={number}, which no launcher sets so; "
-            f"remove them, or start with python -m paddle.distributed.launch"
+            f"the environment has PADDLE_TRAINER_ID={own} and PADDLE_TRAINERS_NUM={number}, which no launcher sets; "
+            f"unset them, or start with python -m paddle.distributed.launch"
         )
     if int(number) > 1 and not several:
-        raise UserError("this works in one process; start it without paddle.distributed.launch")
+        raise UserError("this tool runs in a single process; start it without paddle.distributed.launch")
 
 
 def rank() -> int:
-    """This process's number, from 0; process 0 alone writes."""
+    """The index of this process, from 0; only process 0 writes files."""
     return int(os.environ.get("PADDLE_TRAINER_ID", "0"))
 
 
 def count_processes() -> int:
-    """Processes of the run, on all machines."""
+    """Number of processes of the run, on all machines."""
     return int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
 
 
 def count_local() -> int:
-    """Processes of the run on this machine."""
+    """Number of processes of the run on this machine."""
     endpoints = os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")
     host = os.environ.get("PADDLE_CURRENT_ENDPOINT", "").rpartition(":")[0]
     return max(1, sum(endpoint.rpartition(":")[0] == host for endpoint in endpoints)) if host else 1
@@ -62,12 +61,12 @@ def connect(device: str) -> None:
     import paddle
 
     if device == "cpu":
-        os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"  # a build for GPUs would take NCCL
+        os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"  # a GPU build would use NCCL
     paddle.distributed.init_parallel_env()
 
 
 def gather(value: T) -> list[T]:
-    """Every process's ``value``, in their order. All processes have to call this, as they do the functions below."""
+    """The ``value`` of every process, by rank. All processes must call this and the functions below."""
     if count_processes() == 1:
         return [value]
     import paddle
@@ -78,45 +77,44 @@ def gather(value: T) -> list[T]:
 
 
 def on_rank0(function: Callable[[], T]) -> T:
-    """What ``function()`` returns or refuses in process 0, in all processes: one looks at the files, all agree.
+    """Call ``function`` in process 0 only; all processes return its result or raise its UserError.
 
     Raises:
-        UserError: what the function raised, in all processes.
+        UserError: that of the function, in all processes.
     """
-    outcome: tuple[Any, str | None] = (None, None)
-    if rank() == 0:
-        try:
-            outcome = function(), None
-        except UserError as error:
-            outcome = None, str(error)
-    result, refusal = gather(outcome)[0]
-    if refusal is not None:
-        raise UserError(refusal)
+    outcome = _call(function) if rank() == 0 else (None, None)
+    result, message = gather(outcome)[0]
+    if message is not None:
+        raise UserError(message)
     return result
 
 
 def raise_everywhere(function: Callable[[], T]) -> T:
-    """What ``function()`` returns in each process; where it refuses in one, it does in all, with the same sentence.
+    """Call ``function`` in each process; if it raises a UserError in one, all processes raise it.
 
-    A process that ended alone would have the others wait, and say nothing where people look. In ``function`` no
-    process may wait for another.
+    If one process ended alone, the others would wait for it without a message. ``function`` itself must not
+    communicate with other processes.
 
     Raises:
-        UserError: the first process's that has one.
+        UserError: that of the first process which raised one.
     """
-    result, refusal = None, None
-    try:
-        result = function()
-    except UserError as error:
-        refusal = str(error)
-    for sentence in gather(refusal):
-        if sentence is not None:
-            raise UserError(sentence)
+    result, own_message = _call(function)
+    for message in gather(own_message):
+        if message is not None:
+            raise UserError(message)
     return result
 
 
+def _call(function: Callable[[], T]) -> tuple[T | None, str | None]:
+    """The function's result, and the message of its UserError."""
+    try:
+        return function(), None
+    except UserError as error:
+        return None, str(error)
+
+
 def average(arrays: list[Any]) -> None:
-    """Replace tensors of float32 by their mean over all processes, in place, in one exchange."""
+    """Replace float32 tensors by their mean over all processes, in place, in one exchange."""
     if count_processes() == 1 or not arrays:
         return
     import paddle
@@ -129,7 +127,7 @@ def average(arrays: list[Any]) -> None:
 
 
 def mean(value: float) -> float:
-    """The mean of all processes' values."""
+    """The mean of ``value`` over all processes."""
     if count_processes() == 1:
         return value
     import paddle

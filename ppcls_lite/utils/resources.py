@@ -1,4 +1,4 @@
-"""What this process may use of the machine, the limits of a container included."""
+"""CPU cores and memory available to this process, within the limits of a container."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,27 +13,27 @@ CGROUP, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def count_cores() -> int:
-    """CPU cores by affinity and container quota, at least 1."""
-    import joblib  # 0.1 s
+    """Number of CPU cores by affinity and container quota, at least 1."""
+    import joblib  # takes 0.1 s
 
     return joblib.cpu_count()
 
 
 def check_room(size: float, what: str) -> None:
-    """Refuse what does not fit into memory before it is taken.
+    """Check that ``size`` bytes fit into the free memory.
 
     Raises:
-        UserError: ``what`` takes more bytes than can be had.
+        UserError: they do not; the message begins with ``what``.
     """
     free = free_memory()
     if size > free:
-        raise UserError(f"{what} takes {describe_bytes(size)} of memory, and {describe_bytes(free)} can be had")
+        raise UserError(f"{what} takes {describe_bytes(size)} of memory, but only {describe_bytes(free)} are available")
 
 
 def free_memory(cgroup: Path = CGROUP, own: Path = OWN_CGROUPS) -> int:
-    """Bytes that can be had: the machine's, or what the limit of a container or of a control group around it leaves."""
+    """Free memory in bytes: the machine's, or less if a container or a control group above it has a lower limit."""
     free = psutil.virtual_memory().available
-    # Files that are not there and the limit "max" say nothing.
+    # Missing files and the limit "max" mean no limit.
     for folder, limit, usage, cache in _control_groups(cgroup, own):
         with contextlib.suppress(OSError, ValueError, KeyError):
             statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
@@ -43,7 +43,7 @@ def free_memory(cgroup: Path = CGROUP, own: Path = OWN_CGROUPS) -> int:
 
 
 def _control_groups(cgroup: Path, own: Path) -> Iterator[tuple[Path, str, str, str]]:
-    """This process's control groups, outermost first, with their files: limit, usage, and what of it is cache."""
+    """This process's control groups, outermost first, each with its files for limit and usage and its key for cache."""
     version_2 = ("memory.max", "memory.current", "inactive_file")
     version_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
     roots = {"": (cgroup, *version_2), "memory": (cgroup / "memory", *version_1)}

@@ -1,4 +1,4 @@
-"""Wording that several parts share."""
+"""Formatting of values in messages."""
 
 from typing import Any
 
@@ -19,21 +19,21 @@ def describe_bytes(size: float) -> str:
 
 
 def escape(text: str) -> str:
-    """``text`` in one line: what a file or an argument has of line breaks and control characters, as ``\\n``."""
+    """``text`` in one line: line breaks and control characters as escapes such as ``\\n``."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def show(value: Any, most: int = 100) -> str:
-    """``repr`` for a message: of ``most`` characters, and of whole numbers that Python does not write as decimals."""
+    """``repr`` for a message: at most ``most`` characters, and hexadecimal for integers too long for decimals."""
     try:
         text = repr(value)
-    except ValueError:  # a number of more than 4,300 digits, maybe inside a list
+    except ValueError:  # an integer of more than 4,300 digits, perhaps inside a list
         text = hex(value) if isinstance(value, int) else f"a {type(value).__name__} of numbers too long to write"
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def describe_official(official: bool | None) -> str:
-    """What follows the name of data that are, or are not, the published files; nothing where none were published."""
+    """Suffix for a data set's name: whether its files are the published ones; empty for None (none are published)."""
     return {True: " (official)", False: " (not the official files)", None: ""}[official]
 
 

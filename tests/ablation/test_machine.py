@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from ppcls_lite.ablation import machine
-from ppcls_lite.config import schema as configs
+from ppcls_lite.config import load as configs
 from ppcls_lite.tasks.setup import complete
 
 

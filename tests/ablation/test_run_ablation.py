@@ -106,7 +106,7 @@ def test_a_finished_ablation_is_not_repeated_and_more_seeds_are_added(undisturbe
     protocol, out, _ = undisturbed
     before = results(out)
     done = call(protocol, "--output", out, "--jobs", 2)
-    assert done.returncode == 0 and "4 of 4 runs are finished already" in done.stdout
+    assert done.returncode == 0 and "4 of 4 runs are already finished" in done.stdout
     assert results(out) == before
 
 
@@ -230,7 +230,7 @@ def test_a_run_that_is_killed_is_reported_and_the_next_call_finishes_it(tmp_path
     assert "oct seed 0: failed: killed (SIGKILL), as the system does when memory runs out" in done.stdout
     assert "1 of 2 runs failed: oct seed 0" in done.stdout
     done = call(protocol, "--output", out, "--jobs", 2)
-    assert done.returncode == 0 and "1 of 2 runs are finished already" in done.stdout
+    assert done.returncode == 0 and "1 of 2 runs are already finished" in done.stdout
 
 
 def test_two_ablations_do_not_share_a_folder(undisturbed):

@@ -5,7 +5,7 @@ import paddle
 import pytest
 
 from ppcls_lite.arch import build_model
-from ppcls_lite.config import schema as configs
+from ppcls_lite.config import load as configs
 from ppcls_lite.measure.complexity import count_macs, count_params
 from ppcls_lite.tasks.setup import complete
 from ppcls_lite.utils.errors import UserError

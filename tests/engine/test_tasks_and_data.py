@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ppcls_lite.ablation.rows import find_headline
-from ppcls_lite.config import schema as configs
+from ppcls_lite.config import load as configs
 from ppcls_lite.deploy.opening import open_predictor
 from ppcls_lite.engine import callbacks
 from ppcls_lite.engine.score import score
@@ -166,10 +166,10 @@ def test_mean_and_std_of_one_s_own_are_kept_with_the_run(photos, tmp_path):
     [
         ({"DataLoader.mean": [0.5]}, "DataLoader.mean and DataLoader.std belong together"),
         ({"DataLoader.mean": [0.5], "DataLoader.std": [0.5]}, r"DataLoader.mean is \[0.5\], expected 3 values"),
-        ({"DataLoader.test_fraction": 1}, "DataLoader.test_fraction is 1, which leaves nothing to train on"),
+        ({"DataLoader.test_fraction": 1}, "DataLoader.test_fraction is 1, which leaves no training images"),
         ({"DataLoader.on_bad_image": "skp"}, "DataLoader.on_bad_image is 'skp', .*did you mean 'skip'"),
         ({"DataLoader.num_workers": -1}, "DataLoader.num_workers is -1, expected a whole number at least 0"),
-        ({"DataLoader.dataset": "imagefolder"}, "expected one of .*did you mean 'image_folder'"),
+        ({"DataLoader.dataset": "imagefolder"}, "there is no data set '.*'; did you mean 'image_folder'"),
         ({"DataLoader.train_list": "x"}, "DataLoader.train_list is not a setting"),
         ({"DataLoader.root": "/nowhere"}, "DataLoader.root /nowhere does not exist"),
         ({"Arch.in_channels": 2}, "Arch.in_channels is 2, expected 1 for gray or 3 for colour"),
@@ -181,12 +181,12 @@ def test_mean_and_std_of_one_s_own_are_kept_with_the_run(photos, tmp_path):
             r"Heads.x.column is 'y', which image_folder does not have",
         ),
         ({"Heads.label": {"task": "regression"}}, r"Heads.label.column is 'label': .*needs a column of numbers"),
-        ({"Heads.label": {"task": "regresion"}}, "Heads.label.task is 'regresion'; did you mean 'regression'"),
+        ({"Heads.label": {"task": "regresion"}}, "there is no task 'regresion'; did you mean 'regression'"),
         ({"Heads.label": {}}, r"Heads.label.task is missing"),
         ({"Heads.label": {"task": "regression", "los": "l1"}}, "Heads.label.los is not an option of regression"),
         ({"Heads.label": {"task": "regression", "loss": "l3"}}, "Heads.label.loss is 'l3', expected one of"),
-        ({"Heads.1": {"task": "regression"}}, "'1' is no name of a head"),
-        ({"Heads": 3}, "Heads is 3, expected names of heads"),
+        ({"Heads.1": {"task": "regression"}}, "'1' is not a valid name"),
+        ({"Heads": 3}, "Heads is 3, expected keys with values"),
     ],
 )
 def test_mistakes_are_one_sentence(photos, tmp_path, changes, message):

@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_lite.config import schema as configs
+from ppcls_lite.config import load as configs
 from ppcls_lite.data import load_dataset
 from ppcls_lite.engine.visualize import Trained, choose_image, connectivity_picture, stages_picture
 from ppcls_lite.runs.trained import choose_weights

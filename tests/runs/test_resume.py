@@ -11,7 +11,7 @@ import paddle
 import pytest
 import yaml
 
-from ppcls_lite.config import schema as configs
+from ppcls_lite.config import load as configs
 from ppcls_lite.engine import callbacks
 from ppcls_lite.engine.train import train
 from ppcls_lite.runs import run_dir

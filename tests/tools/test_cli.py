@@ -140,7 +140,7 @@ def overrides(*settings):
         (overrides("Arch.alpha=2"), "Arch.alpha is 2, expected a number at least 0 and at most 1"),
         (overrides("Arch.scale=0.001"), "leaves no channel"),
         (overrides("Optimizer.lr.name=Cosin"), "did you mean 'Cosine'?"),
-        (overrides("DataLoader.dataset=mnist"), "expected one of 'cifar10', 'digits'"),
+        (overrides("DataLoader.dataset=mnist"), "there is no data set 'mnist'; did you mean 'fashion_mnist'?"),
         (overrides("DataLoader.root=/nowhere"), "root does not apply to digits"),
         (overrides("DataLoader.dataset=cifar10", "DataLoader.root=/nowhere"), "/nowhere holds neither"),
         (overrides("DataLoader.train_subset=5"), "DataLoader.train_subset asks for 5 of 1437 images"),

@@ -83,7 +83,7 @@ def export(*arguments, form="paddle", output="/tmp/x"):
         (export("--image-size", "16"), "--image-size is 16, expected 32 to 4096"),
         (export("--batch-size", "many"), "--batch-size is 'many', expected a whole number at least 1"),
         (export("--batch-size", "0"), "--batch-size is 0, expected"),
-        (export(output="README.md/x"), "README.md cannot be written to; name another place"),
+        (export(output="README.md/x"), "README.md is not writable; choose another path"),
         (["tools/predict.py", "README.md", "docs/dashboard.png"], "lies in no run folder"),
         (["tools/predict.py", "nowhere.onnx", "docs/dashboard.png"], "nowhere.onnx cannot be read"),
         (["tools/predict.py", "output/nowhere", "docs/dashboard.png"], "there are no weights at output/nowhere"),
@@ -133,7 +133,7 @@ def test_predictions_become_a_table_and_a_contact_sheet(trained, pictures, tmp_p
     with Image.open(sheet) as picture:
         assert picture.width > 3 * 160 and picture.height > 160
     done = call(*arguments)
-    assert done.returncode == 2 and "exists; name another place" in done.stderr
+    assert done.returncode == 2 and "exists; choose another path" in done.stderr
 
 
 def test_image_files_are_checked_before_training(tmp_path):

@@ -12,7 +12,6 @@ import shutil
 import sys
 import tempfile
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from unittest import mock
 
@@ -26,8 +25,9 @@ from PIL import Image
 
 from ppcls_lite.arch.registry import model_options
 from ppcls_lite.config import files as config_files
-from ppcls_lite.config import schema as configs
+from ppcls_lite.config import load as configs
 from ppcls_lite.config.options import coerce
+from ppcls_lite.config.schema import SECTIONS, iter_settings
 from ppcls_lite.data import load_dataset
 from ppcls_lite.data.image_file import load_image
 from ppcls_lite.deploy.exported import read_metadata
@@ -68,18 +68,7 @@ VALUES = [
 ]
 
 
-def schema(section, prefix):
-    """Every setting with its annotation."""
-    for field in fields(section):
-        if field.name == "options":  # of the data set
-            continue
-        if is_dataclass(field.type):
-            yield from schema(field.type, f"{prefix}{field.name}.")
-        else:
-            yield f"{prefix}{field.name}", field.type
-
-
-SETTINGS = dict(pair for name, section in configs.SECTIONS.items() for pair in schema(section, f"{name}."))
+SETTINGS = {key: field.type for name, section in SECTIONS.items() for key, field in iter_settings(section, f"{name}.")}
 KEYS = sorted(SETTINGS)
 
 

@@ -106,7 +106,7 @@ def test_mistakes_are_one_sentence_and_what_is_for_one_process_is_refused(tmp_pa
             patch.setenv(f"PADDLE_TRAINER_{name}", value)
         patch.setenv("PADDLE_TRAINERS_NUM", "2")
         processes.check_environment(several=True)
-        with pytest.raises(UserError, match="works in one process"):
+        with pytest.raises(UserError, match="runs in a single process"):
             processes.check_environment()
 
 
@@ -138,7 +138,7 @@ def test_a_refusal_of_one_process_is_that_of_all(monkeypatch):
 def test_an_environment_of_no_launcher_is_refused(environment):
     done = call("tools/train.py", "-c", QUICK, **environment)
     assert done.returncode == 2
-    assert re.fullmatch("error: the environment has PADDLE_TRAINER_ID=.* no launcher sets so; .*\n", done.stderr)
+    assert re.fullmatch("error: the environment has PADDLE_TRAINER_ID=.* no launcher sets; .*\n", done.stderr)
 
 
 def test_processes_of_this_machine_are_counted(monkeypatch):

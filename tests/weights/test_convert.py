@@ -158,4 +158,4 @@ def test_the_tool_writes_what_networks_load(suffix, checkpoint, tmp_path):
         np.testing.assert_array_equal(value.numpy(), own[name])
     assert load_pretrained(network, output) == output
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert again.returncode == 2 and "exists; name another place" in again.stderr
+    assert again.returncode == 2 and "exists; choose another path" in again.stderr
