@@ -1,7 +1,6 @@
 """Export the deploy form of a network to files, and check that they compute what the network computes."""
 
 import contextlib
-import logging
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
@@ -19,8 +18,6 @@ from ppcls_lite.deploy.runtimes import ONNX, eager, import_extra, open_runtime
 from ppcls_lite.tasks.metadata import Metadata
 from ppcls_lite.utils.errors import TrainingError, UserError
 from ppcls_lite.utils.resources import check_room
-
-logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-4  # relative to the largest output
 DYNAMIC = (1, 3)  # batch sizes to check if any batch size is allowed
