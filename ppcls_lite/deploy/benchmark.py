@@ -178,7 +178,7 @@ def render(found: Benchmark, facts: dict[str, Any], form: str) -> str:
     """Render all measurements in one of ``tables.FORMATS``; see :func:`tables.render`. CSV has no profiles."""
     shown = [("", [_row(record) for record in found.records])]
     for (network, backend), operators in found.operators.items():
-        title = f"{network} in {backend}, by operator and side of its output in pixels"
+        title = f"{network} in {backend}, by operator and side of the output in pixels"
         shown.append((title, _operator_rows(operators)))
     profiles = [
         {"network": network, "backend": backend, **asdict(operator)}
@@ -199,8 +199,8 @@ def _row(record: dict[str, Any]) -> dict[str, str]:
         "ms (fastest to slowest)": tables.times(record),
         "G multiply-adds/s": f"{record['macs_per_sec'] / 1e9:.1f}",
         "times as fast": f"{record['times_as_fast']:.2f}",
-        "(multiply-adds)": f"{record['times_fewer_macs']:.2f}",
-        "as": record["twin"],
+        "times fewer multiply-adds": f"{record['times_fewer_macs']:.2f}",
+        "compared with": record["twin"],
     }
 
 
