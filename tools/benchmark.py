@@ -1,4 +1,4 @@
-"""Measure what networks cost; they take turns in one process, after a warm-up.
+"""Measure the costs of networks; networks take turns in one process, after a warm-up.
 
   python tools/benchmark.py efficiency resnet50 oct_resnet50 densenet121 vovnet39 --plot efficiency.png
   python tools/benchmark.py efficiency configs/cifar/densenet40.yaml configs/cifar/osa40_5x43.yaml --layers
@@ -11,14 +11,14 @@
   python -m paddle.distributed.launch --nproc_per_node 2 tools/benchmark.py scaling resnet20
 
 efficiency: parameters, multiply-adds, memory access cost, activations, speed, memory and energy side by side.
-deploy: exported networks (random weights) in the runtimes that tools/predict.py uses, on the CPU; octave networks
-beside the plain ones that they replace. --alphas measures octave networks at each alpha, at 0 as the plain network.
+deploy: exported networks (random weights) in the runtimes of tools/predict.py, on the CPU; octave networks are compared
+with the plain networks that they replace. --alphas measures octave networks at each alpha; 0 is the plain network.
 train-step: seconds of a training step (forward, backward, SGD with momentum) and its ratio to the first network's.
-Octave networks are also timed with other ways to add the upsampled low branch: nn.Upsample, and reshape with broadcast
-(--exchanges).
-loader: images/s of crop and flip at 32 px, one process.
-scaling: seconds of a training step, what the exchange of its gradients adds, measured where several processes are
-started, and the efficiency that follows for more of them (docs/scaling.md).
+--exchanges also times octave networks with two other ways to add the upsampled low branch: nn.Upsample, and reshape
+with broadcast.
+loader: images/s of crop and flip at 32 px, in one process.
+scaling: seconds of a training step and of its gradient exchange (measured if several processes are started), and the
+predicted efficiency of more processes (docs/scaling.md).
 """
 
 import sys
@@ -64,82 +64,95 @@ def parse():
     commands = parser.add_subparsers(dest="command", required=True)
     efficiency = commands.add_parser("efficiency", help="the efficiency table")
     step = commands.add_parser("train-step", help="seconds of a training step")
-    networks = "models as tools/summary.py --list prints them, with options or not, and configurations' files"
     deploy = commands.add_parser("deploy", help="exported networks in their runtimes")
     scaling = commands.add_parser("scaling", help="training steps in several processes")
+    loader = commands.add_parser("loader", help="images/s of the data loader")
+    networks = "models (see tools/summary.py --list), with or without options, and configuration files"
     for command in (efficiency, step, deploy, scaling):
         command.add_argument("networks", nargs="+", metavar="NETWORK[:OPTION=VALUE,...]", help=networks)
-    size = "side in pixels (default: a configuration's own, 224 for a model with 1000 classes, else 32)"
+    size = "side in pixels (default: that of a configuration, 224 for a model with 1000 classes, else 32)"
     for command in (efficiency, deploy, scaling):
         command.add_argument("--image-size", type=int, help=size)
-    efficiency.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8], help="of inference (default 1 8)")
-    efficiency.add_argument("--train-batch-size", type=int, default=8, help="of training; 0 for none (default 8)")
+    efficiency.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8], help="for inference (default 1 8)")
+    efficiency.add_argument("--train-batch-size", type=int, default=8, help="for training; 0 for none (default 8)")
     efficiency.add_argument("--device", choices=("auto", "gpu", "cpu"), default="auto", help="(default auto)")
     efficiency.add_argument("--layers", action="store_true", help="also costs and times layer by layer")
     efficiency.add_argument("--plot", metavar="PNG", help="draw time against memory access cost and multiply-adds")
     efficiency.set_defaults(run=benchmark_efficiency)
     deploy.add_argument("--backend", nargs="+", choices=BACKENDS, default=["onnxruntime"], help="(default onnxruntime)")
-    deploy.add_argument("--threads", type=int, default=1, help="of the CPU (default 1)")
-    deploy.add_argument("--batch-size", type=int, default=1, help="images a run (default 1)")
+    deploy.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    deploy.add_argument("--batch-size", type=int, default=1, help="images per run (default 1)")
     deploy.add_argument("--alphas", type=float, nargs="+", help="of octave networks; 0 is the plain network")
-    deploy.add_argument("--profile", action="store_true", help="also where the time goes, by operator")
+    deploy.add_argument("--profile", action="store_true", help="also the time of each operator")
     deploy.add_argument("--plot", metavar="PNG", help="draw time and multiply-adds by alpha")
     deploy.set_defaults(run=benchmark_deploy)
     step.add_argument("--image-size", type=int, default=64, help="side in pixels (default 64)")
-    step.add_argument("--batch-size", type=int, default=32, help="images a step (default 32)")
-    step.add_argument("--exchanges", action="store_true", help="time octave networks with other exchanges, too")
+    step.add_argument("--batch-size", type=int, default=32, help="images per step (default 32)")
+    step.add_argument("--exchanges", action="store_true", help="also time octave networks with other exchanges")
     step.set_defaults(run=benchmark_train_step)
-    loader = commands.add_parser("loader", help="images/s of the data loader")
-    loader.add_argument("--images", type=int, default=50_000, help="images an epoch (default 50000)")
-    loader.add_argument("--batch-size", type=int, default=256, help="images a batch (default 256)")
+    loader.add_argument("--images", type=int, default=50_000, help="images per epoch (default 50000)")
+    loader.add_argument("--batch-size", type=int, default=256, help="images per batch (default 256)")
     loader.set_defaults(run=benchmark_loader)
-    scaling.add_argument("--batch-size", type=int, default=32, help="images a step and process (default 32)")
-    scaling.add_argument("--bandwidth", type=float, metavar="GB/S", help="between processes; by default as measured")
+    scaling.add_argument("--batch-size", type=int, default=32, help="images per step and process (default 32)")
+    scaling.add_argument("--bandwidth", type=float, metavar="GB/S", help="between processes (default: as measured)")
     scaling.set_defaults(run=benchmark_scaling)
     for command in (efficiency, step, loader, deploy, scaling):
         command.add_argument("--rounds", type=int, default=7, help="measured turns of each (default 7)")
         formats = tables.FORMATS[:2] if command is scaling else tables.FORMATS
-        command.add_argument("--format", choices=formats, default="table", help="of the output (default table)")
+        command.add_argument("--format", choices=formats, default="table", help="output format (default table)")
     return parser.parse_args()
 
 
-def check_plot(path: str) -> Path:
-    plot = cli.new_file(path, "--plot")
+def start(device: str = "auto", **options) -> str:
+    """Import paddle and choose the device; logs go to stderr."""
+    cli.log_to_stderr()
+    cli.import_paddle(**options)
+    from ppcls_lite.utils.device import select_device
+
+    return select_device(device, "--device")
+
+
+def check_plot(args) -> Path | None:
+    """The file for --plot."""
+    if not args.plot:
+        return None
+    plot = cli.new_file(args.plot, "--plot")
     if plot.suffix != ".png":
         raise UserError(f"--plot is {plot}, expected a name that ends in .png")
     return plot
 
 
+def save_plot(figure, plot: Path) -> None:
+    plot.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(plot, format="png", dpi=110)
+
+
 def benchmark_efficiency(args) -> None:
     subjects = parse_subjects(args.networks, args.image_size)
-    plot = args.plot and check_plot(args.plot)
-    cli.log_to_stderr()
-    cli.import_paddle()
-    from ppcls_lite.measure import efficiency, efficiency_report
+    plot = check_plot(args)
+    start(args.device)
+    from ppcls_lite.measure import efficiency
     from ppcls_lite.runs.result import describe_versions
-    from ppcls_lite.utils.device import describe_device, select_device
+    from ppcls_lite.utils.device import describe_device
 
-    select_device(args.device, "--device")
     sizes = list(dict.fromkeys(args.batch_sizes))
     found, measured = efficiency.measure_efficiency(subjects, sizes, args.train_batch_size, args.rounds, args.layers)
     facts = {"device": describe_device(), "versions": describe_versions(), **measured}
-    print(efficiency_report.render(found, facts, args.format))
+    print(efficiency.render(found, facts, args.format))
     if plot:
-        efficiency_report.draw(found, facts["device"], plot)
+        save_plot(efficiency.draw(found, facts["device"]), plot)
 
 
 def benchmark_deploy(args) -> None:
     subjects = parse_subjects(args.networks, args.image_size)
-    plot = args.plot and check_plot(args.plot)
+    plot = check_plot(args)
     if plot and not args.alphas:
         raise UserError("--plot draws times by alpha; give --alphas, such as --alphas 0 .25 .5")
-    cli.log_to_stderr()
-    cli.import_paddle(threads=args.threads, quiet=True)
-    from ppcls_lite.deploy import benchmark, benchmark_report
+    start("cpu", threads=args.threads, quiet=True)
+    from ppcls_lite.deploy import benchmark
     from ppcls_lite.runs.result import describe_versions
-    from ppcls_lite.utils.device import describe_device, select_device
+    from ppcls_lite.utils.device import describe_device
 
-    select_device("cpu")
     if args.alphas:
         subjects = benchmark.with_alphas(subjects, args.alphas)
     backends = list(dict.fromkeys(args.backend))
@@ -147,15 +160,13 @@ def benchmark_deploy(args) -> None:
     runtimes = [f"{name} {version(name)}" for name in backends if name in ("onnxruntime", "openvino")]
     versions = ", ".join([describe_versions(), *runtimes])
     facts = {"device": describe_device(), "versions": versions, "batch": args.batch_size, "rounds": args.rounds}
-    print(benchmark_report.render(found, facts, args.format))
+    print(benchmark.render(found, facts, args.format))
     if plot:
-        benchmark_report.draw(found, facts, plot)
+        save_plot(benchmark.draw(found, facts["device"]), plot)
 
 
 def benchmark_loader(args) -> None:
-    if args.format != "table":
-        cli.log_to_stderr()
-    cli.import_paddle()
+    start("cpu")
     from ppcls_lite.measure.steps import time_loader
 
     times = time_loader(args.images, args.batch_size, args.rounds).record()
@@ -163,73 +174,58 @@ def benchmark_loader(args) -> None:
     median, fastest, slowest = (f"{args.images / seconds:,.0f}" for seconds in times.values())
     row = {"images/s (slowest to fastest)": f"{median} ({slowest} to {fastest})"}
     record = {**times, "images_per_sec": args.images / times["seconds"]}
-    print(tables.render(args.format, facts, [record], [("", [row], 0)]))
+    print(tables.render(args.format, facts, [record], [("", [row])]))
 
 
 def benchmark_train_step(args) -> None:
     subjects = parse_subjects(args.networks, args.image_size)
     if args.exchanges and args.image_size % 32:
         raise UserError(f"--image-size is {args.image_size}, expected a multiple of 32 with --exchanges")
-    if args.format != "table":
-        cli.log_to_stderr()
-    cli.import_paddle()
+    start()
     from ppcls_lite.measure.steps import add_by_broadcast, add_by_upsample, training_step, with_exchange
     from ppcls_lite.measure.timing import median_ratio, time_in_turns
-    from ppcls_lite.utils.device import describe_device, select_device
+    from ppcls_lite.utils.device import describe_device
 
-    select_device("auto")
     calls = {}
     for subject in subjects:
         calls[subject.name] = training_step(subject.build(), subject, args.batch_size)
         if args.exchanges and subject.model.startswith("oct_"):
             calls[f"{subject.name}, nn.Upsample"] = with_exchange(calls[subject.name], add_by_upsample)
             calls[f"{subject.name}, broadcast"] = with_exchange(calls[subject.name], add_by_broadcast)
-    timings = time_in_turns(calls, args.rounds)
     first = subjects[0].name
-    records = [
-        {
-            "network": name,
-            **timing.record(),
-            "images_per_sec": args.batch_size / timing.median,
-            "ratio": median_ratio(timing, timings[first]),
-        }
-        for name, timing in timings.items()
-    ]
-    rows = [
-        {
-            "network": record["network"],
-            "ms (fastest to slowest)": tables.times(record),
-            "images/s": f"{record['images_per_sec']:.1f}",
-            f"time / {first}": f"{record['ratio']:.2f}",
-        }
-        for record in records
-    ]
+    records, rows = [], []
+    timings = time_in_turns(calls, args.rounds)
+    for name, timing in timings.items():
+        speed, ratio = args.batch_size / timing.median, median_ratio(timing, timings[first])
+        record = {"network": name, **timing.record(), "images_per_sec": speed, "ratio": ratio}
+        row = {"network": name, "ms (fastest to slowest)": tables.times(record), "images/s": f"{speed:.1f}"}
+        records.append(record)
+        rows.append({**row, f"time / {first}": f"{ratio:.2f}"})
     facts = {"device": describe_device(), "px": args.image_size, "batch": args.batch_size, "rounds": args.rounds}
-    print(tables.render(args.format, facts, records, [("", rows, 1)]))
+    print(tables.render(args.format, facts, records, [("", rows)]))
 
 
 def benchmark_scaling(args) -> None:
     subjects = parse_subjects(args.networks, args.image_size)
-    if processes.count_processes() == 1 and args.bandwidth is None:
-        raise UserError("one process has no bandwidth to measure; give --bandwidth, or start several (see --help)")
-    cli.log_to_stderr()
-    cli.import_paddle(several=True)
+    number = processes.count_processes()
+    if number == 1 and args.bandwidth is None:
+        raise UserError("one process cannot measure a bandwidth; give --bandwidth, or start several (see --help)")
+    processes.connect(start(several=True))
     from ppcls_lite.measure.scaling import measure_scaling
     from ppcls_lite.measure.timing import median_ratio
-    from ppcls_lite.utils.device import describe_device, select_device
+    from ppcls_lite.utils.device import describe_device
 
-    processes.connect(select_device("auto"))
     found = measure_scaling(subjects, args.batch_size, args.rounds)
     if processes.rank() != 0:
         return
-    number, rows = processes.count_processes(), []
+    rows = []
     for one in found:
         row = {
             "network": one.name,
             "gradients, MiB": f"{one.gradient_bytes / 2**20:.1f}",
             "step alone, ms": tables.milliseconds(one.alone.median),
         }
-        if one.together is not None and one.exchange is not None:
+        if one.exchange is not None:
             row[f"step of {number}, ms"] = tables.milliseconds(one.together.median)
             row["exchange, ms"] = tables.milliseconds(one.exchange.median)
             row["GB/s"] = f"{one.bandwidth / 1e9:.2f}"
@@ -238,10 +234,10 @@ def benchmark_scaling(args) -> None:
         for count in (2, 4, 8, 16):
             row[f"efficiency of {count}"] = f"{one.alone.median / one.predict(count, bandwidth):.2f}"
         rows.append(row)
-    source = f"{args.bandwidth:g} GB/s assumed" if args.bandwidth else "the bandwidth measured"
-    facts = {"device": describe_device(), "batch of a process": args.batch_size, "rounds": args.rounds}
+    source = f"an assumed bandwidth of {args.bandwidth:g} GB/s" if args.bandwidth else "the measured bandwidth"
+    facts = {"device": describe_device(), "batch per process": args.batch_size, "rounds": args.rounds}
     facts["efficiencies of 2 to 16"] = f"computed with {source}"
-    print(tables.render(args.format, facts, [], [("", rows, 1)]))
+    print(tables.render(args.format, facts, [], [("", rows)]))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Export a trained network for inference: batch norm folded, octave exchange as runtimes like it, metadata inside.
+"""Export a trained network for inference, with folded batch norm and with its metadata.
 
 python tools/export.py -c output/octresnet50/config.yaml --format onnx --output octresnet50.onnx
 python tools/export.py -c output/octresnet50/config.yaml --format paddle --output export/octresnet50
 python tools/export.py -c configs/octresnet50.yaml --format onnx --output speed.onnx --random-weights
 
-onnx writes the file that --output names, for ONNX Runtime and OpenVINO (pip install -r requirements-deploy.txt).
+onnx writes the file --output for ONNX Runtime and OpenVINO (pip install -r requirements-deploy.txt).
 paddle writes PREFIX.pdmodel, PREFIX.pdiparams and PREFIX.meta.json for Paddle Inference.
-What is written is compared with the network before it is kept. tools/predict.py runs it.
+The exported network is kept only if its outputs match those of the original. tools/predict.py runs it.
 """
 
 import sys
@@ -47,15 +47,13 @@ def main() -> None:
         try:
             weights = choose_weights(config, args.config, args.override)
         except UserError as error:
-            raise UserError(f"{error}; where only speed is wanted, with --random-weights") from None
+            raise UserError(f"{error}; to measure speed only, add --random-weights") from None
         network = load_trained(setup, weights, prepares=False)
         metadata = describe_network(setup, str(weights), size)
     print(f"network     {config.Arch['name']}, {metadata.channels} x {size} x {size}, batch {batch or 'of any size'}")
     print(f"weights     {weights}")
     done = export(network, metadata, args.format, output, batch)
-    print(
-        f"compared    with the network on random images: largest difference {done.difference:.1e} of the largest output"
-    )
+    print(f"checked     on random images: largest difference {done.difference:.1e} of the largest output")
     for file in done.files:
         print(f"wrote       {file} ({file.stat().st_size / 2**20:.1f} MiB)")
     print(f"predict     python tools/predict.py {output} IMAGE_OR_FOLDER...")
@@ -63,11 +61,11 @@ def main() -> None:
 
 def parse():
     parser = cli.config_parser(__doc__)
-    parser.add_argument("--format", required=True, choices=("paddle", "onnx"), help="of what is written")
-    parser.add_argument("--output", required=True, metavar="PATH", help="file of onnx, prefix of paddle's files")
-    parser.add_argument("--image-size", type=int, metavar="N", help="side in pixels (default: the configuration's)")
-    parser.add_argument("--batch-size", default="dynamic", metavar="N", help="the only one it takes (default: dynamic)")
-    parser.add_argument("--random-weights", action="store_true", help="weights do not matter: only speed is wanted")
+    parser.add_argument("--format", required=True, choices=("paddle", "onnx"), help="format of the exported network")
+    parser.add_argument("--output", required=True, metavar="PATH", help="file for onnx, prefix of files for paddle")
+    parser.add_argument("--image-size", type=int, metavar="N", help="side in pixels (default: as configured)")
+    parser.add_argument("--batch-size", default="dynamic", metavar="N", help="fixed batch size (default: dynamic)")
+    parser.add_argument("--random-weights", action="store_true", help="untrained weights, to measure speed only")
     return parser.parse_args()
 
 
@@ -78,7 +76,7 @@ def parse_batch(text: str) -> int | None:
 
 
 def check_output(path: Path, form: str) -> Path:
-    """The place to write to, free of everything that will be written."""
+    """The output path; none of the files to write exists."""
     if form == "onnx":
         if path.suffix != ".onnx":
             raise UserError(f"--output is {path}, expected a name that ends in .onnx with --format onnx")

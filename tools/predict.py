@@ -1,4 +1,4 @@
-"""Name the classes of images.
+"""Predict the classes, or other targets, of images.
 
 python tools/predict.py output/octresnet50 cat.jpg dog.png
 python tools/predict.py octresnet50.onnx photos/ --batch-size 16 --json
@@ -6,9 +6,9 @@ python tools/predict.py octresnet50.onnx cat.jpg --backend openvino
 python tools/predict.py export/octresnet50 cat.jpg
 python tools/predict.py weights.pdparams -c configs/octresnet50.yaml cat.jpg
 
-MODEL is an .onnx file or the prefix of a Paddle model, as tools/export.py writes them; or a run folder, a checkpoint
-folder or a weights file. An image is resized by its shorter side, and the middle of it is taken.
-What is no image is named and skipped. --csv and --contact-sheet write a table and a picture of all predictions.
+MODEL is an .onnx file or the prefix of a Paddle model (see tools/export.py), a run folder, a checkpoint folder or a
+weights file. Images are resized by their shorter side and cropped to the centre; unreadable files are reported and
+skipped. --csv and --contact-sheet write a table and a picture of all predictions.
 """
 
 import json
@@ -53,16 +53,17 @@ def main() -> None:
                 skipped.append(one)
                 progress.write(f"skipped {one[1]}", file=sys.stderr)
     if not found:
-        raise UserError("none of the files is an image that can be read; name JPEG or PNG files")
+        raise UserError("none of the files is a readable image; give JPEG or PNG files")
     if table:
         rows = [{"image": str(one.image), **predictor.task.row(one.values)} for one in found]
         table.parent.mkdir(parents=True, exist_ok=True)
         write_csv(table, list(rows[0]), rows)
     if sheet:
-        from ppcls_lite.deploy.contact_sheet import draw_contact_sheet
+        from ppcls_lite.pictures.plots import draw_contact_sheet
 
         sheet.parent.mkdir(parents=True, exist_ok=True)
-        draw_contact_sheet([(one.image, caption(predictor.task.row(one.values))) for one in found], sheet)
+        captions = [(one.image, caption(predictor.task.row(one.values))) for one in found]
+        draw_contact_sheet(captions).savefig(sheet, format="png")
     if args.json:
         print(json.dumps(as_tree(predictor.metadata, found, skipped, args.top), indent=2))
 
@@ -70,15 +71,14 @@ def main() -> None:
 def parse():
     parser = cli.parser(__doc__)
     parser.add_argument("model", metavar="MODEL", help="exported network, run folder, checkpoint folder or weights")
-    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER", help="JPEG, PNG; folders with all below them")
-    parser.add_argument("-c", "--config", metavar="CONFIG", help="of weights that do not lie in their run's folder")
-    parser.add_argument("--backend", choices=BACKENDS, help="the runtime (default: what MODEL is for)")
+    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER", help="JPEG, PNG; folders, with subfolders")
+    parser.add_argument("-c", "--config", metavar="CONFIG", help="for weights outside of a run folder")
+    parser.add_argument("--backend", choices=BACKENDS, help="runtime (default: depends on MODEL)")
     parser.add_argument("--device", choices=("auto", "gpu", "cpu"), default="auto", help="(default auto)")
-    parser.add_argument(
-        "--threads", type=int, default=count_cores(), metavar="N", help="of the CPU (default: its cores)"
-    )
-    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images at a time (default 16)")
-    parser.add_argument("--top", type=int, default=5, metavar="K", help="classes of an image (default 5)")
+    threads = "CPU threads (default: number of cores)"
+    parser.add_argument("--threads", type=int, default=count_cores(), metavar="N", help=threads)
+    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images per batch (default 16)")
+    parser.add_argument("--top", type=int, default=5, metavar="K", help="classes per image (default 5)")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument("--csv", metavar="FILE", help="write a table: image, prediction, probability")
     parser.add_argument("--contact-sheet", metavar="PNG", help="write a picture of the images with their predictions")

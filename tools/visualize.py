@@ -1,14 +1,14 @@
-"""Pictures of trained networks, as PNG files and for VisualDL.
+"""Draw pictures of trained networks, as PNG files and for VisualDL.
 
   python tools/visualize.py connectivity -c output/cifar_densenet40/config.yaml output/cifar_osa40_5x43/config.yaml
   python tools/visualize.py frequency --image cat.jpg
   python tools/visualize.py frequency -c output/cifar_octresnet20/config.yaml --index 7
   python tools/visualize.py filters -c output/alexnet_fashion_mnist/config.yaml
 
-connectivity: which earlier layers each layer of a DenseNet-40 block, or of its one-shot aggregation version, uses.
-frequency: the low and high part of an image, and with an octave network's config what its branches make of it.
-filters: the first layer's filters.
-A run's config.yaml means that run's weights; -o Global.pretrained_model=PATH names others.
+connectivity: which earlier layers each layer uses, in the blocks of DenseNet-40 or its one-shot aggregation version.
+frequency: the low and high frequencies of an image, and with -c the features of an octave network's branches.
+filters: the filters of the first layer.
+With the config.yaml of a run, the run's weights are used; -o Global.pretrained_model=PATH gives others.
 """
 
 import sys
@@ -28,15 +28,15 @@ def main() -> None:
     parser = cli.parser(__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     maps = commands.add_parser("connectivity", help="mean weights between the layers of a block")
-    maps.add_argument("-c", "--config", nargs="+", required=True, metavar="CONFIG", help="of networks side by side")
+    maps.add_argument("-c", "--config", nargs="+", required=True, metavar="CONFIG", help="trained networks to compare")
     split = commands.add_parser("frequency", help="low and high frequencies of an image and of octave features")
-    split.add_argument("-c", "--config", metavar="CONFIG", help="of a trained octave network")
+    split.add_argument("-c", "--config", metavar="CONFIG", help="a trained octave network")
     split.add_argument("--image", metavar="FILE", help="an image file")
-    split.add_argument("--index", type=int, help="a test image of the config's data set, else of --dataset")
-    split.add_argument("--dataset", choices=DATASETS.names(), help="without -c")
-    split.add_argument("--octaves", type=int, default=1, help="halvings of the frequencies (default 1)")
+    split.add_argument("--index", type=int, help="a test image of the data set of -c, or of --dataset")
+    split.add_argument("--dataset", choices=DATASETS.names(), help="data set of --index without -c")
+    split.add_argument("--octaves", type=int, default=1, help="number of octaves to split off (default 1)")
     filters = commands.add_parser("filters", help="the first layer's filters")
-    filters.add_argument("-c", "--config", required=True, metavar="CONFIG", help="of a trained network")
+    filters.add_argument("-c", "--config", required=True, metavar="CONFIG", help="a trained network")
     for command, draw in ((maps, connectivity), (split, frequency), (filters, first_filters)):
         cli.add_overrides(command, "settings that replace the file's, such as Global.pretrained_model=PATH")
         command.add_argument("--output", default="output/visualize", help="folder (default output/visualize)")
@@ -51,7 +51,7 @@ def connectivity(args) -> None:
     visualize = prepare(loaded[0].config.Global.device)
     trained = [visualize.Trained(*pair, args.override) for pair in zip(loaded, args.config, strict=True)]
     picture, rows = visualize.connectivity_picture(trained)
-    print("mean strength of sources other than the nearest, the column's largest being 1")
+    print("mean strength of sources other than the nearest, relative to the largest of the column")
     show({file: picture}, rows)
 
 
@@ -64,15 +64,15 @@ def frequency(args) -> None:
     if args.index is not None:
         coerce(args.index, NonNegative, "--index")
         if (config is None) == (args.dataset is None):
-            raise UserError("--index is that of a data set: give one of -c CONFIG and --dataset NAME")
+            raise UserError("--index needs a data set; give one of -c CONFIG and --dataset NAME")
     elif args.dataset:
-        raise UserError("--dataset belongs to --index, and --image was given")
+        raise UserError("--dataset is for --index, but --image was given; remove one of them")
     if args.override and not config:
-        raise UserError("-o changes a configuration; give one with -c")
+        raise UserError("-o changes a configuration, but none was given; add -c CONFIG")
     dataset = config.DataLoader.dataset if config else args.dataset
     name = Path(args.image).stem if args.image else f"{dataset}_{args.index}"
     name += f"_{config.Global.name}" if config else ""
-    # What differs comes first: VisualDL cuts names off at their end.
+    # VisualDL cuts long names at the end, so the part that differs comes first.
     split_file, stages_file = new_picture(args, f"frequency_{name}"), config and new_picture(args, f"stages_{name}")
     visualize = prepare(config.Global.device if config else "cpu")
     from ppcls_lite.pictures.frequency import draw_split
@@ -94,13 +94,13 @@ def first_filters(args) -> None:
 
 
 def new_picture(args, name) -> Path:
-    """The file of a picture; neither it nor its VisualDL records are there yet."""
+    """The file of a picture; neither the file nor its VisualDL records exist."""
     cli.new_file(Path(args.output) / "vdl" / name, "--output")
     return cli.new_file(Path(args.output) / f"{name}.png", "--output")
 
 
 def prepare(device):
-    """Choose the device; returns the module that draws."""
+    """Choose the device and return the module that draws."""
     cli.import_paddle()
     from ppcls_lite.engine import visualize
     from ppcls_lite.utils.device import select_device

@@ -1,1 +1,1 @@
-"""From a trained network to one that runs fast: deploy form, export, the runtimes, foreign weights."""
+"""From a trained network to fast inference: rewriting, export, runtimes and prediction."""

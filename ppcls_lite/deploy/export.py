@@ -1,6 +1,6 @@
-"""Export: the deploy form of a network as a file, kept where it computes what the network does."""
+"""Export the deploy form of a network to files, and check that they compute what the network computes."""
 
-import logging
+import contextlib
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
@@ -8,61 +8,59 @@ from pathlib import Path
 
 import numpy as np
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
+from paddle.static import InputSpec
+from paddle.tensor.math import _add_with_axis
 
 from ppcls_lite.deploy.exported import paddle_files, write_onnx_metadata, write_sidecar
-from ppcls_lite.deploy.program import save_inference_model, save_program
-from ppcls_lite.deploy.rewrite import NORMS, deploy_form
+from ppcls_lite.deploy.rewrite import NORMS, FoldedConvBN, deploy_form, replace_layers
 from ppcls_lite.deploy.runtimes import ONNX, eager, import_extra, open_runtime
 from ppcls_lite.tasks.metadata import Metadata
 from ppcls_lite.utils.errors import TrainingError, UserError
 from ppcls_lite.utils.resources import check_room
 
-logger = logging.getLogger(__name__)
-
-FORMATS = ("paddle", "onnx")
 TOLERANCE = 1e-4  # relative to the largest output
-DYNAMIC = (1, 3)  # batch sizes that a network of any batch size is compared with
+DYNAMIC = (1, 3)  # batch sizes to check if any batch size is allowed
 
 
 @dataclass(frozen=True)
 class Export:
-    """What was written, and its largest difference from the network, relative to the largest output."""
+    """The written files, and their largest difference from the network, relative to the largest output."""
 
     files: tuple[Path, ...]
     difference: float
 
 
 def check_format(form: str) -> None:
-    """Check that this installation can write a format, before any work.
+    """Check that this installation can write a format.
 
     Raises:
-        UserError: it cannot, and what is missing.
+        UserError: it cannot; says what is missing.
     """
     if form == "onnx":
         if paddle.__version__.startswith("2."):
-            raise UserError(f"--format onnx needs Paddle 3, and this is {paddle.__version__}; bash scripts/setup.sh")
+            raise UserError(f"--format onnx needs Paddle 3, found {paddle.__version__}; run bash scripts/setup.sh")
         for name in ("onnx", "paddle2onnx", "onnxruntime"):
             import_extra(name)
 
 
 def randomize_batch_norm(network: nn.Layer, image_size: int, channels: int) -> None:
-    """Give the batch norms of a network with random weights what training would give them.
+    """Give batch norms of a network with random weights what training would give them.
 
-    Statistics are those of a batch of random images: untrained ones say mean 0 and variance 1, with which a deep
-    network's outputs grow or vanish. Scales and shifts are random, and the shifts positive: with most units above 0,
-    rounding errors grow less from layer to layer (by 1.2 a layer otherwise, Yang et al., arXiv:1902.08129).
+    The statistics become those of a batch of random images: with the initial ones, mean 0 and variance 1, the outputs
+    of a deep network explode or vanish. Scales and shifts are random, and the shifts positive: if most units are above
+    0, rounding errors grow less from layer to layer (otherwise by 1.2 per layer, Yang et al., arXiv:1902.08129).
     """
     norms = [layer for layer in network.sublayers() if isinstance(layer, NORMS)]
     momenta = [norm._momentum for norm in norms]
     rng = np.random.default_rng(0)
     network.train()
     for norm in norms:
-        norm._momentum = 0.0  # the statistics become the batch's
+        norm._momentum = 0.0  # replaces the statistics by the batch's
         norm.weight.set_value(rng.uniform(0.5, 1.5, norm.weight.shape).astype("float32"))
         norm.bias.set_value(rng.uniform(0, 2, norm.bias.shape).astype("float32"))
     with paddle.no_grad():
-        count = max(8, 2048 // image_size)  # small images leave few values of a channel in the last layers
+        count = max(8, 2048 // image_size)  # small images give few values per channel in the last layers
         network(paddle.to_tensor(_images(count, image_size, channels, seed=1)))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm._momentum = momentum
@@ -70,48 +68,53 @@ def randomize_batch_norm(network: nn.Layer, image_size: int, channels: int) -> N
 
 
 def export(network: nn.Layer, metadata: Metadata, form: str, output: Path, batch_size: int | None = None) -> Export:
-    """Write the deploy form of ``network``, on paddle's current device the CPU.
+    """Write the deploy form of ``network``. Paddle's current device must be the CPU.
 
     Args:
-        network: without resizing of its input; it is left as it is.
-        metadata: its input and outputs.
+        network: without resizing of its input; it is not changed.
+        metadata: describes its input and outputs.
         form: ``paddle`` or ``onnx``.
-        output: the file of ``onnx``, the prefix of ``paddle``; nothing is there.
-        batch_size: the only one that it will take; None for any.
+        output: the file of ``onnx``, the prefix of ``paddle``; must not exist.
+        batch_size: the only one that the exported network takes; None for any.
 
     Raises:
-        UserError: a batch takes more memory than can be had.
-        TrainingError: the file does not compute what the network does, or the converter failed; nothing is kept.
+        UserError: a batch does not fit into memory.
+        TrainingError: the converter failed, or the files do not compute what the network computes; nothing is kept.
     """
     network.eval()
     metadata = replace(metadata, batch_size=batch_size)
-    shape = (metadata.channels, metadata.image_size)
-    check_room(8 * (batch_size or 1) * shape[0] * shape[1] ** 2, f"a batch of {batch_size} images of {shape[1]} px")
-    deploy = deploy_form(network, paddle.to_tensor(_images(1, shape[1], shape[0], seed=2)))
-    spec = paddle.static.InputSpec([batch_size or -1, shape[0], shape[1], shape[1]], "float32", "images")
+    size, channels = metadata.image_size, metadata.channels
+    check_room(8 * (batch_size or 1) * channels * size**2, f"a batch of {batch_size} images of {size} px")
+    deploy = deploy_form(network, paddle.to_tensor(_images(1, size, channels, seed=2)))
+    spec = InputSpec([batch_size or -1, channels, size, size], "float32", "images")
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
         prefix = Path(folder) / "network"
-        (save_program if form == "onnx" else save_inference_model)(deploy, spec, prefix)
         if form == "onnx":
-            written = [_to_onnx(prefix, metadata)]
-            opened, backend = written[0], "onnxruntime"
+            file = _save_onnx(deploy, spec, prefix, metadata)
+            written = {file: output}
+            runtime = open_runtime(file, "onnxruntime", 1)
         else:
+            _save_inference_model(deploy, spec, prefix)
             write_sidecar(prefix, metadata)
-            written = paddle_files(prefix)
-            opened, backend = prefix, "paddle"
-        difference = _compare(network, open_runtime(opened, backend, 1), metadata, batch_size)
-        files = []
-        for file in written:
-            target = output if form == "onnx" else output.with_name(output.name + file.name[len(prefix.name) :])
+            written = dict(zip(paddle_files(prefix), paddle_files(output), strict=True))
+            runtime = open_runtime(prefix, "paddle", 1)
+        difference = _compare(network, runtime, metadata)
+        for file, target in written.items():
             shutil.move(file, target)
-            files.append(target)
-    return Export(tuple(files), difference)
+    return Export(tuple(written.values()), difference)
 
 
-def _to_onnx(prefix: Path, metadata: Metadata) -> Path:
+def _save_program(network: nn.Layer, spec: InputSpec, prefix: Path) -> None:
+    """Trace ``network`` into Paddle's program format: PREFIX.json (Paddle 2: PREFIX.pdmodel) and PREFIX.pdiparams."""
+    traced = paddle.jit.to_static(network, input_spec=[spec], full_graph=True)
+    paddle.jit.save(traced, str(prefix))
+
+
+def _save_onnx(network: nn.Layer, spec: InputSpec, prefix: Path, metadata: Metadata) -> Path:
     from ppcls_lite.deploy import onnx_graph
 
+    _save_program(network, spec, prefix)
     try:
         model = onnx_graph.convert(prefix)
     except RuntimeError as error:
@@ -122,26 +125,57 @@ def _to_onnx(prefix: Path, metadata: Metadata) -> Path:
     return file
 
 
-def _compare(network: nn.Layer, runtime, metadata: Metadata, batch_size: int | None) -> float:
-    """Largest difference of outputs on random images, relative to the largest output."""
+def _save_inference_model(network: nn.Layer, spec: InputSpec, prefix: Path) -> None:
+    """Trace ``network`` into PREFIX.pdmodel and PREFIX.pdiparams for Paddle Inference; changes ``network``.
+
+    Also under Paddle 3 the program has Paddle 2's format: Paddle 3.3 cannot run upsampling with oneDNN from its own
+    format ("ConvertPirAttribute2RuntimeAttribute not support"). For odd sides oneDNN rounds nearest upsampling
+    differently from Paddle, so it upsamples to even sides and crops.
+    """
+    for layer in network.sublayers():
+        if isinstance(layer, FoldedConvBN):
+            layer.crops = True
+    replace_layers(network, lambda layer: isinstance(layer, nn.Conv2D) and layer.bias is not None, ChannelBias)
+    guard = getattr(getattr(paddle, "pir_utils", None), "OldIrGuard", contextlib.nullcontext)  # not in Paddle 2.6
+    with guard():
+        _save_program(network, spec, prefix)
+
+
+class ChannelBias(nn.Layer):
+    """A convolution whose bias is added along an axis.
+
+    Tracing ``nn.Conv2D`` reshapes its bias to [1, C, 1, 1], and Paddle Inference then adds it in a separate pass.
+    """
+
+    def __init__(self, conv: nn.Conv2D):
+        super().__init__()
+        self.bias, conv.bias = conv.bias, None
+        self.conv = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _add_with_axis(self.conv(x), self.bias, axis=1)
+
+
+def _compare(network: nn.Layer, runtime, metadata: Metadata) -> float:
+    """Largest difference of the outputs on random images, relative to the largest output."""
     run = eager(network)
     worst = 0.0
-    for i, size in enumerate((batch_size,) if batch_size else DYNAMIC):
+    for i, size in enumerate((metadata.batch_size,) if metadata.batch_size else DYNAMIC):
         images = _images(size, metadata.image_size, metadata.channels, seed=3 + i)
         expected, found = run(images), runtime(images)
         scale = np.abs(expected).max()
         difference = np.abs(found - expected).max() / scale if found.shape == expected.shape else np.inf
-        if not difference <= TOLERANCE:
+        if not difference <= TOLERANCE:  # NaN, too
             raise TrainingError(
-                f"the exported network differs from the one it was made of by {difference:.1e} of the largest output, "
-                f"more than {TOLERANCE:.0e}, with batch {size}; nothing was kept"
+                f"the exported network differs from the original by {difference:.1e} of the largest output "
+                f"(at most {TOLERANCE:.0e} expected) with batch size {size}; nothing was written"
             )
         worst = max(worst, float(difference))
     return worst
 
 
 def _images(count: int, size: int, channels: int, seed: int) -> np.ndarray:
-    """Noise of all scales, float32 [N, C, H, W]: images of white noise alone look all the same to a deep network."""
+    """Noise at all scales, float32 [N, C, H, W]; a deep network can hardly tell images of white noise apart."""
     rng = np.random.default_rng(seed)
     images = np.zeros((count, channels, size, size), np.float32)
     for cell in 2 ** np.arange(int(np.log2(size)) + 1):

@@ -1,8 +1,8 @@
-"""ONNX: Paddle's converter, and the graph in the form that runtimes optimise.
+"""ONNX: Paddle's converter, and a graph that runtimes can optimise.
 
-Paddle2ONNX writes a convolution's bias as an addition, computes sizes that are known from shapes at run time, and
-copies constants. ONNX Runtime's basic optimisations, which stay within ONNX's own operators, mend all but the sizes. It
-keeps an upsampling in its blocked layout only where its scales are constant; they are resolved here, whatever the batch
+Paddle2ONNX writes the bias of a convolution as an addition, computes sizes at run time that are known from shapes, and
+copies constants. ONNX Runtime's basic optimisations, which use only ONNX's own operators, fix all but the sizes. ONNX
+Runtime keeps an upsampling in its blocked layout only if its scales are constant; they are computed here, for any batch
 size.
 """
 
@@ -24,22 +24,21 @@ OUTPUT = "logits"
 
 
 def convert(prefix: Path) -> onnx.ModelProto:
-    """The Paddle program PREFIX.json with its parameters as an ONNX model, simplified.
+    """Convert the Paddle program PREFIX.json and its parameters to a simplified ONNX model.
 
     Raises:
-        RuntimeError: the converter failed; with what it printed.
+        RuntimeError: the converter failed; contains what it printed.
     """
     with tempfile.TemporaryDirectory() as folder, _captured(Path(folder) / "log") as log:
         file = Path(folder) / "model.onnx"
         try:
-            # Its own optimisation installs packages from the network.
             paddle2onnx.export(
                 f"{prefix}.json",
                 f"{prefix}.pdiparams",
                 str(file),
                 opset_version=OPSET,
                 auto_upgrade_opset=False,
-                enable_optimize=False,
+                enable_optimize=False,  # it would install packages
                 optimize_tool=None,
             )
             model = onnx.load(str(file))
@@ -49,28 +48,32 @@ def convert(prefix: Path) -> onnx.ModelProto:
 
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
-    """``model`` with constants folded, upsampling by constant scales, biases in their convolutions, nothing unused."""
+    """``model`` with folded constants, constant upsampling scales, biases in their convolutions, and nothing unused."""
     model = _optimize(model)
     graph = model.graph
-    shapes = _infer_shapes(model)
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]  # unknown sides are 0
+        for value in (*graph.input, *_infer_shapes(model), *graph.output)
+    }
     constants = {one.name for one in graph.initializer}
     for i, node in enumerate(graph.node):
         if node.op_type == "Resize":
             graph.initializer.append(_scales(node, shapes))
             node.input[:] = [node.input[0], "", graph.initializer[-1].name]
         elif node.op_type == "Reshape" and len(shapes[node.input[0]]) == 4 and node.input[1] not in constants:
-            # To (size of the batch, all the rest): checked, as all else here, by the outputs of the whole.
+            # To (batch size, all the rest); export checks this with the outputs of the whole network.
             graph.node[i].CopyFrom(helper.make_node("Flatten", node.input[:1], node.output, node.name, axis=1))
     inputs, outputs = ([value.name for value in values] for values in (graph.input, graph.output))
-    result = _optimize(Extractor(model).extract_model(inputs, outputs))  # without what computed the sizes
-    _name_output(result.graph)
+    result = _optimize(Extractor(model).extract_model(inputs, outputs))  # without the nodes that computed sizes
+    (last,) = (node for node in result.graph.node if outputs[0] in node.output)
+    result.graph.output[0].name = last.output[0] = OUTPUT
     _name_batch(result)
     onnx.checker.check_model(result, full_check=True)
     return result
 
 
 def _optimize(model: onnx.ModelProto) -> onnx.ModelProto:
-    """``model`` after ONNX Runtime's basic optimisations: constants folded, copies out, biases in."""
+    """``model`` after ONNX Runtime's basic optimisations: folded constants and biases, no copies."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3
@@ -78,25 +81,21 @@ def _optimize(model: onnx.ModelProto) -> onnx.ModelProto:
         options.optimized_model_filepath = f"{folder}/model.onnx"
         onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         graph = onnx.load(options.optimized_model_filepath).graph
-    # Without the operator sets of its own that it lists.
+    # Without the operator sets that ONNX Runtime adds.
     return helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=model.ir_version, producer_name="ppcls_lite"
     )
 
 
-def _infer_shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
-    """Shapes by name; sides that are not known are 0."""
-    graph = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
-    return {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in (*graph.input, *graph.value_info, *graph.output)
-    }
+def _infer_shapes(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """The shapes of all tensors between input and output."""
+    return list(shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph.value_info)
 
 
 def _scales(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> onnx.TensorProto:
-    """The constant scales of an upsampling to a size.
+    """Constant scales of an upsampling to a given size.
 
-    To a side of 2h - 1 it is by (2h - 0.5) / h, where rounding cannot change a thing: the new side is floor(2h - 0.5),
+    From a side h to 2h - 1 the scale is (2h - 0.5) / h, which is safe from rounding: the new side is floor(2h - 0.5),
     and floor(i h / (2h - 0.5)) == i // 2.
     """
     before, after = shapes[node.input[0]][2:], shapes[node.output[0]][2:]
@@ -104,19 +103,13 @@ def _scales(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> onnx.TensorPr
     return numpy_helper.from_array(np.array([1, 1, *scales], np.float32), f"{node.name}.scales")
 
 
-def _name_output(graph: onnx.GraphProto) -> None:
-    (maker,) = (node for node in graph.node if graph.output[0].name in node.output)
-    graph.output[0].name = maker.output[0] = OUTPUT
-
-
 def _name_batch(model: onnx.ModelProto) -> None:
-    """Call the first side of every tensor ``batch`` where it is not fixed.
+    """Name the first dimension of every tensor ``batch`` if it is not fixed.
 
-    Runtimes lose track of it in an upsampling, and cannot tell that what is added has equal shapes.
+    Runtimes lose track of it in an upsampling, and then cannot tell that two summands have equal shapes.
     """
     del model.graph.value_info[:]
-    inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
-    model.graph.value_info.extend(inferred.value_info)
+    model.graph.value_info.extend(_infer_shapes(model))
     for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
         first = value.type.tensor_type.shape.dim[0]
         if not first.dim_value:
@@ -125,7 +118,7 @@ def _name_batch(model: onnx.ModelProto) -> None:
 
 @contextlib.contextmanager
 def _captured(path: Path):
-    """Send what the process prints, its C++ parts included, to a file; yields a function that reads it."""
+    """Redirect the standard output of the process, including C++ code, to a file; yields a function that reads it."""
     sys.stdout.flush()
     kept = os.dup(1)
     with open(path, "w+") as file:

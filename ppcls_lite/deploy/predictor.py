@@ -1,6 +1,5 @@
 """Predictions for image files, by a network in any runtime."""
 
-import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +13,10 @@ from ppcls_lite.tasks.metadata import Metadata
 from ppcls_lite.tasks.task import Task
 from ppcls_lite.utils.errors import UserError
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network makes of an image: ``values`` as :meth:`Task.decode` gives them."""
+    """The prediction for an image; ``values`` is a result of :meth:`Task.decode`."""
 
     image: Path
     values: dict[str, Any]
@@ -27,7 +24,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A network in a runtime, with what it needs to be fed and read."""
+    """A network in a runtime, with the metadata that describes its input and output."""
 
     metadata: Metadata
     run: Runtime
@@ -37,16 +34,20 @@ class Predictor:
         object.__setattr__(self, "task", self.metadata.restore_task())
 
     def predict(self, images: np.ndarray) -> list[dict[str, Any]]:
-        """Predictions of images of pixels, uint8 [N, C, H, W], as :meth:`Task.decode` gives them."""
+        """Predictions for pixels, uint8 [N, C, H, W]; see :meth:`Task.decode`.
+
+        Raises:
+            UserError: the network's output does not have the shape that the metadata say.
+        """
         return self.task.decode(self._outputs(self.metadata.normalization(images)))
 
     def _outputs(self, images: np.ndarray) -> np.ndarray:
-        """The network's output; a network of one batch size gets batches of it, the last one filled up with zeros."""
+        """The network's outputs; for a fixed batch size, images are split into batches and padded with zeros."""
         size = self.metadata.batch_size
         if size is None:
             return self._run(images)
-        filled = np.concatenate([images, np.zeros((-len(images) % size, *images.shape[1:]), images.dtype)])
-        parts = [self._run(filled[i : i + size]) for i in range(0, len(filled), size)]
+        padded = np.concatenate([images, np.zeros((-len(images) % size, *images.shape[1:]), images.dtype)])
+        parts = [self._run(padded[i : i + size]) for i in range(0, len(padded), size)]
         return np.concatenate(parts)[: len(images)]
 
     def _run(self, images: np.ndarray) -> np.ndarray:
@@ -54,17 +55,17 @@ class Predictor:
         expected = (len(images), self.task.outputs)
         if outputs.shape != expected:
             raise UserError(
-                f"the network {self.metadata.name} gives an output {list(outputs.shape)}, and its metadata say "
-                f"{list(expected)}; export it again"
+                f"the output of the network {self.metadata.name} has shape {list(outputs.shape)}, expected "
+                f"{list(expected)} as in its metadata; export it again"
             )
         return outputs
 
     def predict_files(self, files: Iterable[Path], batch_size: int) -> Iterator[Prediction | tuple[Path, str]]:
-        """Predictions of image files, resized and cut to the network's input, in batches.
+        """Predict image files in batches, resized and cropped to the network's input.
 
         Yields:
-            A prediction, or for a file that is no image the file and the reason; in the order of ``files``, but for
-            those that are no images, which come earlier.
+            A prediction, or for an unreadable image its file and the reason. Predictions are in the order of ``files``;
+            unreadable images come earlier.
         """
         names, images = [], []
         for file in files:
@@ -81,29 +82,25 @@ class Predictor:
             yield from self._predict_batch(names, images)
 
     def _predict_batch(self, names: list[Path], images: list[np.ndarray]) -> Iterator[Prediction]:
-        found = self.predict(np.stack(images))
-        yield from (Prediction(name, values) for name, values in zip(names, found, strict=True))
+        yield from map(Prediction, names, self.predict(np.stack(images)))
 
 
 def list_images(paths: Iterable[str | Path]) -> list[Path]:
-    """The files that are named, and those in the folders that are, subfolders included, sorted; hidden ones aside.
+    """The given files, and the files in the given folders and their subfolders, sorted, without hidden ones.
 
     Raises:
-        UserError: nothing there.
+        UserError: no such file or folder, or no files in the folders.
     """
     found = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = (file for file in path.rglob("*") if not _hidden(file.relative_to(path)))
-            found.extend(sorted(file for file in inside if file.is_file()))
+            inside = ((file, file.relative_to(path).parts) for file in path.rglob("*"))
+            visible = (file for file, parts in inside if not any(part.startswith(".") for part in parts))
+            found.extend(sorted(file for file in visible if file.is_file()))
         elif path.exists():
             found.append(path)
         else:
-            raise UserError(f"there is no file or folder {path}; name images, or folders of them")
+            raise UserError(f"there is no file or folder {path}; give images or folders of images")
     if not found:
-        raise UserError(f"there is no file in {', '.join(map(str, paths))}; name images, or folders of them")
+        raise UserError(f"there is no file in {', '.join(map(str, paths))}; give images or folders of images")
     return found
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)

@@ -1,17 +1,18 @@
-"""The deploy form of a network: the same function of its input, in fewer and larger operations.
+"""The deploy form of a network: the same function in fewer and larger operations.
 
 What is rewritten, and why (measured in docs/results.md):
 
-1. Batch norm that follows a convolution goes into its weights and bias: one operation less, exact but for rounding.
-   In an octave convolution up to two convolutions are summed before it; both are scaled, the first takes the bias.
-2. A residual block's shortcut joins the sums of its last octave convolution: without batch norm in between the order
-   is free. ONNX Runtime adds to a convolution's output in place, and so one addition a block is left, that of the
-   upsampled branch to the shortcut.
-3. Dropout goes: it does nothing in inference.
+1. Batch norm after a convolution is folded into its weights and bias. This saves an operation and is exact except for
+   rounding. In an octave convolution, batch norm follows the sum of up to two convolutions: both are scaled, and the
+   first gets the bias.
+2. A residual block's shortcut is added to one of the sums in its last octave convolution: without batch norm in
+   between, the order is free. ONNX Runtime adds to a convolution's output in place, so one addition per block is left,
+   that of the upsampled branch to the shortcut.
+3. Dropout is removed: it does nothing in inference.
 
-What is left alone, since it was measured to be no faster: one convolution over the concatenation of x_l and the pooled
-x_h in place of two (the copy costs what the addition did), and one convolution for l2l and l2h (their outputs have to
-be cut apart, which runtimes do outside of their blocked layout).
+Two more rewrites were measured to be no faster, and are left out: one convolution over the concatenation of x_l and the
+pooled x_h instead of two (the copy costs as much as the addition), and one convolution for l2l and l2h (their outputs
+must be split, which runtimes do outside of their blocked layout).
 """
 
 import copy
@@ -23,13 +24,13 @@ from paddle import Tensor, nn
 
 from ppcls_lite.arch.octave import ConvBN, ConvBNAct, OctaveInput, Pair, add, relu, upsample2
 
-NORMS = (nn.BatchNorm2D, nn.BatchNorm)
+NORMS = (nn.BatchNorm2D, nn.BatchNorm)  # paddle.vision's DenseNet has the latter
 
 
 class FoldedConvBN(nn.Layer):
-    """:class:`ConvBN` or :class:`ConvBNAct` with its batch norm in the convolutions; takes its input as they do.
+    """:class:`ConvBN` or :class:`ConvBNAct` with its batch norm folded into the convolutions; takes the same inputs.
 
-    ``crops`` says how the low branch gets an odd side: upsampled to an even one and cut, else upsampled to it.
+    ``crops`` says how the low branch is upsampled to an odd side: to the next even side and then cropped, or directly.
     """
 
     crops = False
@@ -61,22 +62,26 @@ class FoldedConvBN(nn.Layer):
 
 
 def deploy_form(network: nn.Layer, images: Tensor) -> nn.Layer:
-    """A copy of ``network`` in evaluation mode, rewritten as this module says.
+    """A rewritten copy of ``network`` in evaluation mode.
 
     Args:
-        network: any network of ``ppcls_lite.arch``; it is left as it is.
-        images: [N, C, H, W], which it is run on to see which layers follow each other.
+        network: any network of ``ppcls_lite.arch``; it is not changed.
+        images: [N, C, H, W], an input to find out which layers follow each other.
     """
     result = copy.deepcopy(network)
     result.eval()
     replace_layers(result, lambda layer: isinstance(layer, ConvBN), FoldedConvBN)
-    _fold_norms_after_convolutions(result, images)
+    pairs = _find_foldable(result, images)
+    for conv, norm in pairs:
+        _fold([conv], norm)
+    folded = {id(norm) for _, norm in pairs}
+    replace_layers(result, lambda layer: id(layer) in folded, _activation)
     replace_layers(result, lambda layer: isinstance(layer, nn.Dropout), lambda _: nn.Identity())
     return result
 
 
 def replace_layers(network: nn.Layer, chosen: Callable[[nn.Layer], bool], make: Callable[[nn.Layer], nn.Layer]) -> None:
-    """Put ``make(layer)`` in the place of every chosen layer."""
+    """Replace every layer for which ``chosen`` is true by ``make(layer)``."""
     for parent in network.sublayers(include_self=True):
         for name, child in list(parent.named_children()):
             if chosen(child):
@@ -84,7 +89,7 @@ def replace_layers(network: nn.Layer, chosen: Callable[[nn.Layer], bool], make: 
 
 
 def _fold(convs: list[nn.Conv2D], norm: nn.Layer) -> None:
-    """Put the batch norm of a sum of convolutions into their weights, and into the bias of the first."""
+    """Fold the batch norm of a sum of convolutions into their weights, and into the bias of the first."""
     weight, bias, mean, variance = (
         tensor.numpy().astype(np.float64) for tensor in (norm.weight, norm.bias, norm._mean, norm._variance)
     )
@@ -100,52 +105,44 @@ def _fold(convs: list[nn.Conv2D], norm: nn.Layer) -> None:
     convs[0].bias.set_value(shift.astype(dtype))
 
 
-def _fold_norms_after_convolutions(network: nn.Layer, images: Tensor) -> None:
-    """Fold every batch norm whose input is a convolution's output that nothing else reads, and remove it."""
-    pairs = _convolutions_before_norms(network, images)
-    for conv, norm in pairs:
-        _fold([conv], norm)
-    folded = {id(norm) for _, norm in pairs}
-    replace_layers(network, lambda layer: id(layer) in folded, _activation)
+def _find_foldable(network: nn.Layer, images: Tensor) -> list[tuple[nn.Conv2D, nn.Layer]]:
+    """Pairs of a convolution and the batch norm that is the only reader of its output.
 
-
-def _convolutions_before_norms(network: nn.Layer, images: Tensor) -> list[tuple[nn.Conv2D, nn.Layer]]:
-    """Convolutions with the batch norm that takes their output, where nothing else reads it.
-
-    Gradients tell: the batch norm is given a copy of the output, and the copy's gradient is all of the output's where
-    there is no other reader.
+    The batch norm gets a copy of the output. If nothing else reads the output, its gradient equals the copy's.
     """
-    outputs: dict[int, tuple[nn.Conv2D, Tensor]] = {}  # by id; the tensor is kept, so that no other gets its id
-    found: list[tuple[nn.Conv2D, nn.Layer, Tensor, Tensor]] = []
-    hooks = []
+    outputs: dict[int, tuple[nn.Conv2D, Tensor]] = {}  # by the tensor's id, which is unique while the tensor is kept
+    pairs, tensors, copies = [], [], []
 
-    def note_convolution(conv, _inputs, output):
+    def note_output(conv, _inputs, output):
         outputs[id(output)] = conv, output
 
-    def take_copy(norm, inputs):
-        if id(inputs[0]) in outputs:
-            found.append((outputs[id(inputs[0])][0], norm, inputs[0], inputs[0].clone()))
-            return (found[-1][-1],)
+    def copy_input(norm, inputs):
+        conv, output = outputs.get(id(inputs[0]), (None, None))
+        if conv is None:
+            return None
+        pairs.append((conv, norm))
+        tensors.append(output)
+        copies.append(output.clone())
+        return (copies[-1],)
 
-    for layer in network.sublayers():
-        if isinstance(layer, nn.Conv2D):
-            hooks.append(layer.register_forward_post_hook(note_convolution))
-        elif isinstance(layer, NORMS):
-            hooks.append(layer.register_forward_pre_hook(take_copy))
+    hooks = [conv.register_forward_post_hook(note_output) for conv in _layers(network, nn.Conv2D)]
+    hooks += [norm.register_forward_pre_hook(copy_input) for norm in _layers(network, NORMS)]
     images = images.detach()
-    images.stop_gradient = False
+    images.stop_gradient = False  # the parameters may be frozen
     logits = network(images)
     for hook in hooks:
         hook.remove()
-    if not found:
+    if not pairs:
         return []
-    tensors = [tensor for pair in found for tensor in pair[2:]]
-    gradients = paddle.grad((logits * paddle.randn(logits.shape, logits.dtype)).sum(), tensors)
-    pairs = zip(found, gradients[::2], gradients[1::2], strict=True)
-    return [(conv, norm) for (conv, norm, *_), whole, read in pairs if bool((whole == read).all())]
+    gradients = paddle.grad((logits * paddle.randn(logits.shape, logits.dtype)).sum(), tensors + copies)
+    of_outputs, of_copies = gradients[: len(pairs)], gradients[len(pairs) :]
+    return [pair for pair, whole, read in zip(pairs, of_outputs, of_copies, strict=True) if bool((whole == read).all())]
+
+
+def _layers(network: nn.Layer, kinds) -> list[nn.Layer]:
+    return [layer for layer in network.sublayers() if isinstance(layer, kinds)]
 
 
 def _activation(norm: nn.Layer) -> nn.Layer:
-    """What is left of a batch norm that was folded: ``nn.BatchNorm`` may activate its output."""
-    act = getattr(norm, "_act", None)
-    return {None: nn.Identity, "relu": nn.ReLU}[act]()
+    """What remains of a folded batch norm: ``nn.BatchNorm`` may include an activation."""
+    return {None: nn.Identity, "relu": nn.ReLU}[getattr(norm, "_act", None)]()

@@ -1,7 +1,11 @@
-"""The runtimes that compute an exported network: Paddle Inference, ONNX Runtime, OpenVINO; and the network itself."""
+"""The runtimes of exported networks (Paddle Inference, ONNX Runtime, OpenVINO), their profiles, and eager execution."""
 
 import importlib
-from collections.abc import Callable
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,13 +35,35 @@ def eager(network: paddle.nn.Layer) -> Runtime:
     return run
 
 
-def open_paddle(prefix: Path, threads: int) -> Runtime:
-    """PREFIX.pdmodel in Paddle Inference: on the CPU with oneDNN, or on the GPU where that is paddle's current device.
+def open_runtime(path: Path, backend: str, threads: int) -> Runtime:
+    """An exported network in a runtime, on the CPU; ``paddle`` runs on paddle's current device.
 
     Args:
-        prefix: files that are whole; Paddle crashes on damaged ones.
-        threads: of the CPU; OMP_NUM_THREADS bounds them from when paddle was imported.
+        path: an .onnx file, or the prefix of a Paddle model with undamaged files (Paddle crashes on damaged ones).
+        backend: ``paddle``, ``onnxruntime`` or ``openvino``.
+        threads: CPU threads; for ``paddle`` at most OMP_NUM_THREADS at the time paddle was imported.
+
+    Returns:
+        A function that runs the network; it raises a UserError if the runtime cannot process the images.
+
+    Raises:
+        UserError: the runtime is not installed or cannot read the file.
     """
+
+    def call(action: Callable[..., Any], problem: str, *arguments) -> Any:
+        try:
+            return action(*arguments)
+        except UserError:
+            raise
+        except Exception as error:  # ONNX Runtime's have no common class
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{backend} cannot {problem} {path} ({reason}); export the network again") from None
+
+    run = call(_RUNTIMES[backend], "open", path, threads)
+    return lambda images: call(run, "run", images)
+
+
+def _open_paddle(prefix: Path, threads: int) -> Runtime:
     from paddle import inference
 
     config = inference.Config(f"{prefix}{PROGRAM}", f"{prefix}{PARAMETERS}")
@@ -49,8 +75,8 @@ def open_paddle(prefix: Path, threads: int) -> Runtime:
         config.enable_mkldnn()
         config.set_mkldnn_cache_capacity(10)  # batch sizes whose primitives are kept
         if b"nearest_interp" in Path(f"{prefix}{PROGRAM}").read_bytes():
-            # The pass finds little to fuse in an octave network, and searches Oct-ResNet-101 for a minute.
-            for name in ("onednn", "mkldnn"):  # by Paddle version
+            # The pass finds little to fuse in an octave network, and takes a minute for Oct-ResNet-101.
+            for name in ("onednn", "mkldnn"):  # depends on the Paddle version
                 config.delete_pass(f"conv_elementwise_add_{name}_fuse_pass")
     config.enable_memory_optim()
     config.disable_glog_info()
@@ -66,15 +92,14 @@ def open_paddle(prefix: Path, threads: int) -> Runtime:
     return run
 
 
-def onnxruntime_session(file: Path, threads: int, profile: str | None = None) -> Any:
-    """An .onnx file's session in ONNX Runtime on the CPU.
+def _open_onnxruntime(file: Path, threads: int) -> Runtime:
+    session = _onnxruntime_session(file, threads)
+    name = session.get_inputs()[0].name
+    return lambda images: session.run(None, {name: images})[0]
 
-    Args:
-        profile: the prefix of the file that gets its profile; None for none.
 
-    Raises:
-        UserError: ONNX Runtime is not installed.
-    """
+def _onnxruntime_session(file: Path, threads: int, profile: str | None = None) -> Any:
+    """A CPU session; ``profile`` is the prefix of the file for its profile."""
     runtime = import_extra("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -84,61 +109,104 @@ def onnxruntime_session(file: Path, threads: int, profile: str | None = None) ->
     return runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
-def openvino_request(file: Path, threads: int, profile: bool = False) -> Any:
-    """An .onnx file compiled by OpenVINO for the CPU, with 32-bit floats.
+def _open_openvino(file: Path, threads: int) -> Runtime:
+    request = _openvino_request(file, threads)
+    return lambda images: next(iter(request.infer({0: images}).values())).copy()
 
-    Raises:
-        UserError: OpenVINO is not installed.
-    """
+
+def _openvino_request(file: Path, threads: int, profile: bool = False) -> Any:
     settings = {
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",  # by default bfloat16 where the processor has it
+        "INFERENCE_PRECISION_HINT": "f32",  # the default is bfloat16 if the processor has it
         "PERF_COUNT": profile,
     }
     return import_extra("openvino").Core().compile_model(str(file), "CPU", settings).create_infer_request()
 
 
-def open_runtime(path: Path, backend: str, threads: int) -> Runtime:
-    """An exported network in a runtime, on the CPU but for ``paddle``.
+_RUNTIMES = {"paddle": _open_paddle, "onnxruntime": _open_onnxruntime, "openvino": _open_openvino}
+
+
+@dataclass(frozen=True)
+class OperatorTime:
+    """Mean seconds per run of all operators of a kind; ``side`` of their output is in pixels, None if unknown."""
+
+    operator: str
+    side: int | None
+    calls: int
+    seconds: float
+
+
+Calls = list[tuple[str, int | None, float]]  # operator, side, seconds
+WARMUP = 2  # runs before the profiled ones
+
+
+def profile(path: Path, backend: str, images: np.ndarray, threads: int, rounds: int) -> list[OperatorTime]:
+    """Profile an exported network; the slowest operator comes first.
 
     Args:
-        path: an .onnx file, or the prefix of a Paddle model.
-        backend: ``paddle``, ``onnxruntime`` or ``openvino``.
-        threads: of the CPU.
-
-    Returns:
-        What computes it; raises a UserError where the runtime does not take the images.
-
-    Raises:
-        UserError: the runtime is not installed, or cannot read the file.
+        path, backend, threads: as in :func:`open_runtime`.
+        images: float32 [N, C, H, W].
+        rounds: profiled runs.
     """
+    calls = _PROFILERS[backend](path, images, threads, rounds)
+    totals: dict[tuple[str, int | None], list[float]] = defaultdict(list)
+    for operator, side, seconds in calls:
+        totals[operator, side].append(seconds)
+    found = [OperatorTime(*key, round(len(times) / rounds), sum(times) / rounds) for key, times in totals.items()]
+    return sorted(found, key=lambda one: -one.seconds)
 
-    def open_it() -> Runtime:
-        if backend == "paddle":
-            return open_paddle(path, threads)
-        if backend == "onnxruntime":
-            session = onnxruntime_session(path, threads)
-            name = session.get_inputs()[0].name
-            return lambda images: session.run(None, {name: images})[0]
-        request = openvino_request(path, threads)
-        return lambda images: next(iter(request.infer({0: images}).values())).copy()
 
-    def explain(action: Callable[[], Any], what: str) -> Any:
-        try:
-            return action()
-        except UserError:
-            raise
-        except Exception as error:  # ONNX Runtime's have no common class
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UserError(f"{path} cannot be {what} by {backend} ({reason}); export the network again") from None
+def _profile_onnxruntime(path: Path, images: np.ndarray, threads: int, rounds: int) -> Calls:
+    with tempfile.TemporaryDirectory() as folder:
+        session = _onnxruntime_session(path, threads, profile=f"{folder}/profile")
+        feed = {session.get_inputs()[0].name: images}
+        for _ in range(WARMUP + rounds):
+            session.run(None, feed)
+        events = json.loads(Path(session.end_profiling()).read_text())
+    nodes = [event for event in events if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
+    calls = []
+    for event in nodes[len(nodes) * WARMUP // (WARMUP + rounds) :]:
+        (shape,) = event["args"]["output_type_shape"][0].values()
+        calls.append((event["args"]["op_name"], shape[2] if len(shape) == 4 else None, event["dur"] / 1e6))
+    return calls
 
-    compute = explain(open_it, "opened")
-    return lambda images: explain(lambda: compute(images), "computed")
+
+def _profile_openvino(path: Path, images: np.ndarray, threads: int, rounds: int) -> Calls:
+    request = _openvino_request(path, threads, profile=True)
+    calls = []
+    for i in range(WARMUP + rounds):
+        request.infer({0: images})
+        if i >= WARMUP:
+            calls += [(one.node_type, None, one.real_time.total_seconds()) for one in request.profiling_info]
+    return [call for call in calls if call[2]]  # operators that are fused into others take no time
+
+
+def _profile_paddle(path: Path, images: np.ndarray, threads: int, rounds: int) -> Calls:
+    run = _open_paddle(path, threads)
+    for _ in range(WARMUP):
+        run(images)
+    targets = [paddle.profiler.ProfilerTarget.CPU]
+    # The default handler writes a file.
+    with paddle.profiler.Profiler(targets=targets, on_trace_ready=lambda _: None) as profiler:
+        for _ in range(rounds):
+            run(images)
+    events = (event for root in profiler.profiler_result.get_data().values() for event in _walk(root))
+    kind = paddle.profiler.TracerEventType.Operator
+    return [(event.name, None, (event.end_ns - event.start_ns) / 1e9) for event in events if event.type == kind]
+
+
+def _walk(event) -> Iterator:
+    yield event
+    for child in event.children_node:
+        yield from _walk(child)
+
+
+_PROFILERS = {"paddle": _profile_paddle, "onnxruntime": _profile_onnxruntime, "openvino": _profile_openvino}
 
 
 def import_extra(name: str) -> ModuleType:
-    """A package of requirements-deploy.txt.
+    """Import a package of requirements-deploy.txt.
 
     Raises:
         UserError: it is not installed.
@@ -146,6 +214,5 @@ def import_extra(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        source = "requirements-deploy.txt" if name != "openvino" else "openvino"
-        flag = "-r " if name != "openvino" else ""
-        raise UserError(f"this needs {name}, which does not import ({error}); pip install {flag}{source}") from None
+        package = "openvino" if name == "openvino" else "-r requirements-deploy.txt"
+        raise UserError(f"{name} cannot be imported ({error}); run pip install {package}") from None

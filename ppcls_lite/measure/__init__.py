@@ -1,1 +1,1 @@
-"""Measurements of networks: parameters and multiply-adds, timings."""
+"""Measurements of networks: parameters, multiply-adds, time, memory and energy."""

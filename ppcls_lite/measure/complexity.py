@@ -1,13 +1,12 @@
-"""Parameters, multiply-adds, memory access cost and activations, as papers count them; and the time of each layer.
+"""Parameters, multiply-adds, memory access cost and activations, counted as papers do; and the time of each layer.
 
 Multiply-adds ("FLOPs" in the OctConv and VoVNet papers) are those of convolutions and fully connected layers for one
-image; batch norm, pooling and additions are not counted. ``paddle.flops`` counts those too, and functional operators as
-0, so its figures cannot be compared with papers.
+image; batch norm, pooling and additions are not counted. ``paddle.flops`` counts batch norm and pooling too, and counts
+functional operators as 0, so its results do not match papers.
 
-Memory access cost (VoVNet paper, equation 1) is h w (c_in + c_out) + k k c_in c_out for a convolution, in elements. The
-output's sides are h and w, the last term is the weights that are stored; fully connected layers have h = w = 1.
-Activations (Radosavovic et al., arXiv:2003.13678) are the elements that convolutions and fully connected layers put
-out.
+Memory access cost (VoVNet paper, equation 1) of a convolution is h w (c_in + c_out) + k k c_in c_out elements, where h
+and w are the sides of the output and the last term is the stored weights; fully connected layers have h = w = 1.
+Activations (Radosavovic et al., arXiv:2003.13678) are the output elements of convolutions and fully connected layers.
 """
 
 import contextlib
@@ -38,7 +37,7 @@ class LayerCost:
 
 
 def count_params(network: nn.Layer) -> int:
-    """Trainable parameters; batch-norm statistics are not among them."""
+    """Trainable parameters, without the statistics of batch norm."""
     return sum(int(p.size) for p in network.parameters() if not p.stop_gradient)
 
 
@@ -48,21 +47,20 @@ def count_macs(network: nn.Layer, image_size: int, channels: int = 3) -> int:
 
 
 def profile_layers(network: nn.Layer, image_size: int, channels: int = 3) -> list[LayerCost]:
-    """Cost of every layer that has parameters, in the order in which they run (a layer that never runs is left out).
+    """Cost of every layer that has parameters, in execution order; layers that never run are left out.
 
-    Runs one forward pass in evaluation mode and leaves the network's mode as it was.
+    Runs one forward pass in evaluation mode, then restores the network's mode.
     """
     costs: list[LayerCost] = []
 
     def record(name: str, layer: nn.Layer, output: Tensor) -> None:
-        costs.append(
-            LayerCost(name, type(layer).__name__, tuple(output.shape), count_params(layer), *_costs(layer, output))
-        )
+        shape, params = tuple(output.shape), count_params(layer)
+        costs.append(LayerCost(name, type(layer).__name__, shape, params, *_costs(layer, output)))
 
     was_training = network.training
     network.eval()
     try:
-        with paddle.no_grad(), _watching(network, lambda: None, record):
+        with paddle.no_grad(), _hooks(network, lambda: None, record):
             network(paddle.zeros([1, channels, image_size, image_size]))
     finally:
         if was_training:
@@ -71,18 +69,18 @@ def profile_layers(network: nn.Layer, image_size: int, channels: int = 3) -> lis
 
 
 def time_layers(network: nn.Layer, call: Callable[[], object], rounds: int) -> dict[str, float]:
-    """Time the layers that have parameters, in the order in which they run, and the rest.
+    """Time the layers that have parameters, in execution order, and the rest.
 
-    On a GPU each layer is waited for, which makes the whole slower than it is without measuring.
+    On a GPU it waits for each layer, so the sum is larger than the time without measuring.
 
     Args:
         network: the network that ``call`` runs once.
         call: a forward pass.
-        rounds: measured calls; the first one is not among them.
+        rounds: measured calls, after one call as a warm-up.
 
     Returns:
-        Median seconds by name. The last one, ``REST``, is pooling, activations, additions and concatenation, and the
-        measuring itself.
+        Median seconds by layer name. The last entry, ``REST``, is pooling, activations, additions, concatenation and
+        the overhead of measuring.
     """
     passes: list[dict[str, float]] = []
     begun = 0.0
@@ -96,7 +94,7 @@ def time_layers(network: nn.Layer, call: Callable[[], object], rounds: int) -> d
         synchronize()
         passes[-1][name] = passes[-1].get(name, 0.0) + time.perf_counter() - begun
 
-    with _watching(network, begin, end):
+    with _hooks(network, begin, end):
         for _ in range(1 + rounds):
             passes.append({})
             start = time.perf_counter()
@@ -106,7 +104,7 @@ def time_layers(network: nn.Layer, call: Callable[[], object], rounds: int) -> d
 
 
 @contextlib.contextmanager
-def _watching(network: nn.Layer, begin: Callable[[], None], end: Callable[[str, nn.Layer, Tensor], None]):
+def _hooks(network: nn.Layer, begin: Callable[[], None], end: Callable[[str, nn.Layer, Tensor], None]):
     """Call ``begin()`` before and ``end(name, layer, output)`` after each innermost layer that has parameters."""
     hooks = []
     for name, layer in network.named_sublayers():

@@ -1,157 +1,124 @@
-"""Energy from a hardware counter: NVIDIA's NVML, or the RAPL counters of a processor. Nothing is ever estimated.
+"""Energy from hardware counters: NVIDIA's NVML for GPUs, RAPL for processors. Nothing is estimated.
 
-The VoVNet paper (arXiv:1904.09730, section 4.1) reports joules per image of a GPU. A counter counts what the whole
-board or processor takes, idle power and other programs included.
+The VoVNet paper (arXiv:1904.09730, section 4.1) reports joules per image of a GPU. A counter measures the whole
+board or processor, including idle power and other programs.
 """
 
 import contextlib
-import logging
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
 
-from ppcls_lite.utils.device import gpu_ids, gpu_name, on_gpu
+import numpy as np
 
-logger = logging.getLogger(__name__)
+from ppcls_lite.utils.device import gpu_ids, on_gpu
 
 POWERCAP = Path("/sys/class/powercap")
-WINDOW = 5.0  # seconds of one measurement: NVML's counter moves every 20 to 100 ms
+WINDOW = 5.0  # seconds of one measurement; NVML updates its counter every 20 to 100 ms
 
 
 class CounterError(Exception):
-    """There is no counter that could be read; says why."""
+    """No readable counter; the message says why."""
 
 
-@dataclass
-class NvmlDevice:
-    """A GPU as NVML sees it: energy counter (Volta and newer) and the memory that a process holds.
+@dataclass(frozen=True)
+class Counter:
+    """A hardware counter of energy, with one or several parts.
 
-    Args:
-        name: what CUDA_VISIBLE_DEVICES calls the GPU: a number or a UUID.
-        model: what paddle calls it; numbers of NVML and CUDA differ where a machine has several kinds.
-        nvml: the module ``pynvml`` (package ``nvidia-ml-py``), or a stand-in.
-
-    Raises:
-        CounterError: NVML cannot be used, or means another GPU; says why.
+    ``read`` returns microjoules per part; a part that reaches ``wrap`` starts again from 0.
     """
 
-    name: str
-    model: str
-    nvml: Any
-    source: ClassVar[str] = "NVML energy counter of the GPU"
+    source: str
+    read: Callable[[], np.ndarray]
+    wrap: np.ndarray
 
-    def __post_init__(self):
-        with self._reporting():
-            self.nvml.nvmlInit()
-            if self.name.isdigit():
-                self._handle = self.nvml.nvmlDeviceGetHandleByIndex(int(self.name))
-            else:
-                self._handle = self.nvml.nvmlDeviceGetHandleByUUID(self.name)
-            found = self.nvml.nvmlDeviceGetName(self._handle)
-            handles = map(self.nvml.nvmlDeviceGetHandleByIndex, range(self.nvml.nvmlDeviceGetCount()))
-            kinds = {self.nvml.nvmlDeviceGetName(handle) for handle in handles}
-        if found != self.model:
-            raise CounterError(
-                f"NVML calls GPU {self.name} {found} and paddle calls it {self.model}; set CUDA_DEVICE_ORDER=PCI_BUS_ID"
-            )
-        # CUDA numbers GPUs by speed unless told otherwise, NVML by their place.
-        if self.name.isdigit() and len(kinds) > 1 and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
-            raise CounterError(
-                "NVML sees several kinds of GPU, so numbers may differ; set CUDA_DEVICE_ORDER=PCI_BUS_ID"
-            )
-
-    def joules(self) -> float:
-        """Energy since the driver was loaded."""
-        with self._reporting():
-            return self.nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle) / 1000  # from mJ
-
-    def process_memory(self) -> int | None:
-        """Bytes that this process holds on the GPU; None where NVML does not show it (as in some containers)."""
-        with self._reporting():
-            processes = self.nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
-        return next((process.usedGpuMemory for process in processes if process.pid == os.getpid()), None)
-
-    @contextlib.contextmanager
-    def _reporting(self):
-        try:
-            yield
-        except self.nvml.NVMLError as error:
-            raise CounterError(f"NVML: {error}") from None
+    def joules_per_call(self, call: Callable[[], object], seconds: float = WINDOW, clock=time.perf_counter) -> float:
+        """Energy of one ``call``: calls are repeated for ``seconds``, and the energy is divided by their number."""
+        calls, start, before = 0, clock(), self.read()
+        while not calls or clock() - start < seconds:
+            call()
+            calls += 1
+        return float(((self.read() - before) % self.wrap).sum()) / 1e6 / calls
 
 
-@dataclass
-class RaplCounter:
-    """The energy counters of all processor packages, in the powercap tree of Linux.
+def open_counter() -> Counter:
+    """The energy counter of paddle's current device.
 
     Raises:
-        CounterError: there are none, or they may not be read (most systems let only root); says why.
+        CounterError: there is none, or this process may not read it.
     """
-
-    root: Path = POWERCAP
-    source: ClassVar[str] = "RAPL energy counters of the processor"
-
-    def __post_init__(self):
-        zones = sorted(self.root.glob("intel-rapl:*"))  # AMD's, too
-        # "psys" and the parts of a package would be counted twice.
-        self._zones = [zone for zone in zones if self._read(zone / "name").startswith("package")]
-        if not self._zones:
-            raise CounterError("the system shows no RAPL counters")
-        self._last = self._counts()
-        self._wraps = [int(self._read(zone / "max_energy_range_uj")) for zone in self._zones]
-        self._total = 0
-
-    def joules(self) -> float:
-        """Energy since this object was made; to be read at least once while a counter runs through (minutes)."""
-        now = self._counts()
-        for before, after, wrap in zip(self._last, now, self._wraps, strict=True):
-            self._total += after - before + (wrap if after < before else 0)
-        self._last = now
-        return self._total / 1e6
-
-    def _counts(self) -> list[int]:
-        return [int(self._read(zone / "energy_uj")) for zone in self._zones]
-
-    @staticmethod
-    def _read(file: Path) -> str:
-        try:
-            return file.read_text()
-        except PermissionError:
-            raise CounterError("the RAPL counters may be read by root only") from None
-        except OSError as error:
-            raise CounterError(f"{file}: {error.strerror}") from None
+    counter = nvml_counter() if on_gpu() else rapl_counter()
+    counter.read()
+    return counter
 
 
-def open_nvml() -> NvmlDevice:
-    """The GPU that paddle computes on.
+def nvml_counter() -> Counter:
+    """The counter of the GPU that paddle uses (Volta and newer)."""
+
+    def read() -> np.ndarray:
+        with _open_nvml() as (nvml, gpu):
+            return np.array([1000.0 * nvml.nvmlDeviceGetTotalEnergyConsumption(gpu)])  # from mJ
+
+    return Counter("NVML energy counter of the GPU", read, np.array([np.inf]))
+
+
+def gpu_process_memory() -> int | None:
+    """Bytes that this process holds on the GPU; None if NVML does not list the process (as in some containers).
 
     Raises:
-        CounterError: NVML or its package is not there.
+        CounterError: NVML cannot be used.
     """
+    with _open_nvml() as (nvml, gpu):
+        processes = nvml.nvmlDeviceGetComputeRunningProcesses(gpu)
+    return next((process.usedGpuMemory for process in processes if process.pid == os.getpid()), None)
+
+
+@contextlib.contextmanager
+def _open_nvml():
+    """Yield the module ``pynvml`` and its handle of the GPU that paddle uses; errors of NVML become CounterError."""
     try:
         import pynvml
     except ImportError:
         raise CounterError("NVML needs the package nvidia-ml-py: pip install nvidia-ml-py") from None
-    return NvmlDevice(gpu_ids()[0], gpu_name(), pynvml)
+    name = gpu_ids()[0]
+    try:
+        pynvml.nvmlInit()
+        if not name.isdigit():
+            yield pynvml, pynvml.nvmlDeviceGetHandleByUUID(name)
+            return
+        gpus = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        # CUDA numbers GPUs by speed by default, NVML by PCI bus.
+        kinds = {pynvml.nvmlDeviceGetName(gpu) for gpu in gpus}
+        if len(kinds) > 1 and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
+            raise CounterError("NVML and CUDA may number different GPUs differently; set CUDA_DEVICE_ORDER=PCI_BUS_ID")
+        yield pynvml, pynvml.nvmlDeviceGetHandleByIndex(int(name))
+    except pynvml.NVMLError as error:
+        raise CounterError(f"NVML: {error}") from None
 
 
-def open_counter() -> NvmlDevice | RaplCounter:
-    """The energy counter of the device that paddle computes on.
+def rapl_counter(root: Path = POWERCAP) -> Counter:
+    """The counters of all processor packages, in Linux's powercap tree.
 
     Raises:
-        CounterError: there is none; says why.
+        CounterError: there are none, or only root may read them (as on most systems).
     """
-    counter = open_nvml() if on_gpu() else RaplCounter()
-    counter.joules()
-    return counter
+    # "psys" and the parts of a package would be counted twice. AMD's counters have this name, too.
+    zones = [zone for zone in sorted(root.glob("intel-rapl:*")) if _read(zone / "name").startswith("package")]
+    if not zones:
+        raise CounterError("the system has no RAPL counters")
+
+    def read(file: str) -> np.ndarray:
+        return np.array([int(_read(zone / file)) for zone in zones])
+
+    return Counter("RAPL energy counters of the processor", lambda: read("energy_uj"), read("max_energy_range_uj"))
 
 
-def joules_per_call(counter, call: Callable[[], object], seconds: float = WINDOW, clock=time.perf_counter) -> float:
-    """Energy of one ``call``: that of as many as fill ``seconds``, divided by their number."""
-    calls, start, before = 0, clock(), counter.joules()
-    while not calls or clock() - start < seconds:
-        call()
-        calls += 1
-    return (counter.joules() - before) / calls
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except PermissionError:
+        raise CounterError("only root may read the RAPL counters") from None
+    except OSError as error:
+        raise CounterError(f"{file}: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""Training in several processes: what a step and its exchange of gradients take, and what more processes would do."""
+"""Training in several processes: time of a step and of its gradient exchange, and a prediction for more processes."""
 
 from dataclasses import dataclass
 
@@ -16,8 +16,8 @@ from ppcls_lite.utils.device import synchronize
 class Scaling:
     """A network's training step.
 
-    ``alone`` is a step without exchange, ``together`` one with it, ``exchange`` the sum of all gradients over all
-    processes by itself; the last two are None in a single process.
+    ``alone`` is a step without gradient exchange, ``together`` a step with it, ``exchange`` the all-reduce of all
+    gradients alone. ``together`` and ``exchange`` are None in a single process.
     """
 
     name: str
@@ -28,44 +28,41 @@ class Scaling:
 
     @property
     def bandwidth(self) -> float | None:
-        """Bytes a second that each process sent, for a ring."""
+        """Bytes per second that each process sent, assuming a ring."""
         if self.exchange is None:
             return None
         return sent_bytes(self.gradient_bytes, processes.count_processes()) / self.exchange.median
 
     def predict(self, number: int, bandwidth: float) -> float:
-        """Seconds of a step of ``number`` processes, where nothing of the exchange hides behind the backward pass."""
+        """Seconds of a step with ``number`` processes, if the exchange does not overlap with the backward pass."""
         return self.alone.median + sent_bytes(self.gradient_bytes, number) / bandwidth
 
 
 def sent_bytes(size: int, number: int) -> float:
-    """What each of ``number`` processes sends to add up ``size`` bytes in a ring.
+    """Bytes that each of ``number`` processes sends to all-reduce ``size`` bytes in a ring.
 
-    Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009: no algorithm
-    sends less.
+    No algorithm sends less (Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of
+    workstations", 2009).
     """
     return 2 * (number - 1) / number * size
 
 
 def measure_scaling(subjects: list[Subject], batch_size: int, rounds: int) -> list[Scaling]:
-    """Time the steps of networks in turns; every process of the run calls it, and has figures of its own."""
-    several = processes.count_processes() > 1
+    """Time the training steps of networks in turns. Every process must call it; each gets its own timings."""
     calls, sizes = {}, {}
     for subject in subjects:
-        network = subject.build()
-        sizes[subject.name] = 4 * count_params(network)
-        calls[subject.name, "alone"] = training_step(network, subject, batch_size)
-        if several:
-            # Whoever is late would be counted as slow exchange: processes meet before each.
-            calls[subject.name, "meet"] = paddle.distributed.barrier
-            calls[subject.name, "together"] = training_step(paddle.DataParallel(subject.build()), subject, batch_size)
-            calls[subject.name, "meet again"] = paddle.distributed.barrier
-            calls[subject.name, "exchange"] = _exchange(sizes[subject.name])
+        name, network = subject.name, subject.build()
+        sizes[name] = 4 * count_params(network)
+        calls[name, "alone"] = training_step(network, subject, batch_size)
+        if processes.count_processes() > 1:
+            # The barriers keep waiting for a late process out of the exchange's time.
+            calls[name, "first barrier"] = paddle.distributed.barrier
+            calls[name, "together"] = training_step(paddle.DataParallel(subject.build()), subject, batch_size)
+            calls[name, "second barrier"] = paddle.distributed.barrier
+            calls[name, "exchange"] = _exchange(sizes[name])
     timings = time_in_turns(calls, rounds)
-    return [
-        Scaling(name, size, *(timings.get((name, what)) for what in ("alone", "together", "exchange")))
-        for name, size in sizes.items()
-    ]
+    steps = ("alone", "together", "exchange")
+    return [Scaling(name, size, *(timings.get((name, step)) for step in steps)) for name, size in sizes.items()]
 
 
 def _exchange(size: int):

@@ -17,7 +17,10 @@ from ppcls_lite.utils.resources import check_room
 
 
 def inference(network: nn.Layer, subject: Subject, batch_size: int) -> Callable[[], None]:
-    """A call that runs ``network``, put into evaluation mode, on a batch of random images and waits for the device."""
+    """A call that runs ``network`` on a batch of random images and waits for the device.
+
+    Puts ``network`` into evaluation mode.
+    """
     network.eval()
     images = random_images(subject, batch_size)
 
@@ -30,7 +33,10 @@ def inference(network: nn.Layer, subject: Subject, batch_size: int) -> Callable[
 
 
 def training_step(network: nn.Layer, subject: Subject, batch_size: int) -> Callable[[], None]:
-    """A call that trains ``network``, put into training mode, for a step (forward, backward, SGD with momentum)."""
+    """A call that runs one training step (forward, backward, SGD with momentum) and waits for the device.
+
+    Puts ``network`` into training mode.
+    """
     network.train()
     optimizer = paddle.optimizer.Momentum(0.01, parameters=network.parameters())
     loss = nn.CrossEntropyLoss()
@@ -47,26 +53,30 @@ def training_step(network: nn.Layer, subject: Subject, batch_size: int) -> Calla
 
 
 def random_images(subject: Subject, batch_size: int) -> Tensor:
-    """Images [N, C, H, W] of normally distributed pixels, always the same."""
+    """Images [N, C, H, W] of normally distributed pixels, the same on every call.
+
+    Raises:
+        UserError: the batch does not fit into memory.
+    """
     shape = (batch_size, subject.channels, subject.image_size, subject.image_size)
     check_room(4 * math.prod(shape), f"a batch of {batch_size} images of {subject.image_size} px")
     return paddle.to_tensor(np.random.default_rng(0).standard_normal(shape, "float32"))
 
 
 def add_by_upsample(y_h: Tensor, y_l: Tensor) -> Tensor:
-    """The octave exchange as the public ports have it: ``nn.Upsample``, then an addition. Even sizes only."""
+    """The octave exchange of the public ports: ``nn.Upsample``, then an addition. Even sizes only."""
     return y_h + nn.Upsample(scale_factor=2, mode="nearest")(y_l)
 
 
 def add_by_broadcast(y_h: Tensor, y_l: Tensor) -> Tensor:
-    """The octave exchange by reshape and broadcast, which never writes the upsampled tensor. Even sizes only."""
+    """The octave exchange by reshape and broadcast, without writing the upsampled tensor. Even sizes only."""
     _, c, h, w = y_l.shape
     cells = y_h.reshape([-1, c, h, 2, w, 2]) + y_l.reshape([-1, c, h, 1, w, 1])
     return cells.reshape([-1, c, 2 * h, 2 * w])
 
 
 def with_exchange(step: Callable[[], None], add_upsampled: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], None]:
-    """``step`` with another way to add the upsampled low branch to the high one."""
+    """``step`` with ``add_upsampled`` in place of :func:`octave.add_upsampled`."""
 
     def other_step() -> None:
         ours, octave.add_upsampled = octave.add_upsampled, add_upsampled
@@ -79,7 +89,7 @@ def with_exchange(step: Callable[[], None], add_upsampled: Callable[[Tensor, Ten
 
 
 def time_loader(images: int, batch_size: int, rounds: int) -> Timing:
-    """Seconds for an epoch over ``images`` random 3x32x32 images: crop, flip; one process."""
+    """Seconds of an epoch over ``images`` random 3x32x32 images with crop and flip, in one process."""
     check_room(3 * 32 * 32 * images, f"{images} images")
     rng = np.random.default_rng(0)
     split = labeled(rng.integers(0, 256, (images, 3, 32, 32), dtype=np.uint8), rng.integers(0, 10, images))

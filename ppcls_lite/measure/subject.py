@@ -1,4 +1,4 @@
-"""What is measured: a network named by a configuration's file, or by a model's name with options."""
+"""The network to measure, given as a configuration file or as a model name with options."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ CIFAR_SIZE = 32
 
 @dataclass(frozen=True)
 class Subject:
-    """A network with the images it is fed: ``channels`` x ``image_size`` x ``image_size``."""
+    """A network and the shape of its images: ``channels`` x ``image_size`` x ``image_size``."""
 
     name: str
     model: str
@@ -30,35 +30,33 @@ class Subject:
 
 
 def parse_subjects(texts: Iterable[str], image_size: int | None = None) -> list[Subject]:
-    """Subjects from what a user types.
+    """Parse networks from the command line.
 
     Args:
         texts: ``vovnet39``, ``vovnet39:stem=paper,bottleneck=true`` or ``configs/vovnet39.yaml``.
-        image_size: of all; by default a configuration's own, for a model 224 where it has 1000 classes, else 32.
+        image_size: side for all networks. Default: that of the configuration; for a model name 224 if the model has
+            1000 classes, else 32.
 
     Raises:
-        UserError: no such model, option or file, the same network twice, or a side that a network does not take.
+        UserError: unknown model, option or file; a network given twice; an image size that a network does not take.
     """
     subjects: dict[str, Subject] = {}
     for text in texts:
-        path = Path(text)
-        read = _from_config if path.suffix in (".yaml", ".yml") else _from_model
+        read = _from_config if Path(text).suffix in (".yaml", ".yml") else _from_model
         subject = read(text, image_size)
         if text in subjects:
-            raise UserError(f"'{text}' is named twice; give each network once")
+            raise UserError(f"'{text}' is given twice; give each network once")
         check_input_size(subject.model, subject.image_size, "--image-size")
         subjects[text] = subject
-    # Two configurations, or a configuration and a model, may have one name.
+    # Two configurations, or a configuration and a model, may have the same name.
     names = Counter(subject.name for subject in subjects.values())
     return [replace(one, name=text) if names[one.name] > 1 else one for text, one in subjects.items()]
 
 
 def _from_config(text: str, image_size: int | None) -> Subject:
     setup = load_setup(text)
-    config = setup.config
-    return Subject(
-        config.Global.name, config.Arch["name"], image_size or setup.input_size, setup.channels, config.arch_options
-    )
+    config, size = setup.config, image_size or setup.input_size
+    return Subject(config.Global.name, config.Arch["name"], size, setup.channels, config.arch_options)
 
 
 def _from_model(text: str, image_size: int | None) -> Subject:
@@ -74,7 +72,7 @@ def _from_model(text: str, image_size: int | None) -> Subject:
         try:
             options[key] = parse_yaml(value, text)
         except UserError:
-            raise UserError(f"'{text}': {value!r} is no value") from None
+            raise UserError(f"'{text}': {value!r} is not a valid value") from None
     options = check_options(model, options, prefix=f"'{text}': ")
     values = {key: option.default for key, option in known.items()} | options
     size = image_size or fixed_input_size(model) or (224 if values["num_classes"] == 1000 else CIFAR_SIZE)

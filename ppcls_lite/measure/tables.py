@@ -1,4 +1,4 @@
-"""Measurements as text for people and for programs."""
+"""Render measurements as text tables, Markdown, CSV or JSON."""
 
 import csv
 import io
@@ -9,24 +9,23 @@ from typing import Any
 from tabulate import tabulate
 
 FORMATS = ("table", "markdown", "csv", "json")
-Table = tuple[str, list[dict[str, str]], int]  # title, rows, how many columns on the left are text
 
 
 def render(
     form: str,
     facts: dict[str, Any],
     records: list[dict[str, Any]],
-    tables: Sequence[Table],
+    tables: Sequence[tuple[str, list[dict[str, str]]]],
     details: dict[str, Any] | None = None,
 ) -> str:
-    """Measurements in one of ``FORMATS``.
+    """Render measurements in one of ``FORMATS``.
 
     Args:
-        form: ``table`` and ``markdown`` show ``tables``; ``csv`` has a line for each record; ``json`` has everything.
-        facts: what the figures depend on (device, versions), by name.
-        records: a measurement each, all with the same keys; times in seconds, memory in bytes.
-        tables: the same for people; those without rows are left out.
-        details: what JSON alone has, by name.
+        form: ``table`` and ``markdown`` show ``tables``, ``csv`` has one line per record, ``json`` has everything.
+        facts: what the measurements depend on (device, versions), by name.
+        records: one per measurement, all with the same keys; times in seconds, memory in bytes.
+        tables: (title, rows) for people; tables without rows are left out.
+        details: what only JSON contains, by name.
     """
     if form == "json":
         return json.dumps({**facts, "rows": records, **(details or {})}, indent=2)
@@ -38,12 +37,17 @@ def render(
         return text.getvalue().rstrip("\n")
     style, bullet = ("pipe", "- ") if form == "markdown" else ("simple", "")
     parts = ["\n".join(f"{bullet}{name}: {fact}" for name, fact in facts.items())]
-    for title, rows, texts in tables:
+    for title, rows in tables:
         if rows:
-            sides = ["left"] * texts + ["right"] * (len(rows[0]) - texts)
             parts += [title] if title else []
-            parts.append(tabulate(rows, headers="keys", tablefmt=style, colalign=sides, disable_numparse=True))
+            alignment = {"colalign": ["left"], "stralign": "right"}  # names are in the first column
+            parts.append(tabulate(rows, headers="keys", tablefmt=style, disable_numparse=True, **alignment))
     return "\n\n".join(parts)
+
+
+def in_unit(value: float | None, spec: str, unit: float = 1) -> str:
+    """``value`` in a unit, formatted; ``"n/a"`` for None."""
+    return "n/a" if value is None else format(value / unit, spec)
 
 
 def milliseconds(seconds: float) -> str:
@@ -54,4 +58,5 @@ def milliseconds(seconds: float) -> str:
 
 def times(record: dict[str, Any]) -> str:
     """The times of a record (see ``Timing.record``) in ms: ``"12.3 (12.1 to 13)"``, fastest and slowest in brackets."""
-    return "{} ({} to {})".format(*(milliseconds(record[key]) for key in ("seconds", "fastest", "slowest")))
+    median, fastest, slowest = (milliseconds(record[key]) for key in ("seconds", "fastest", "slowest"))
+    return f"{median} ({fastest} to {slowest})"

@@ -1,4 +1,4 @@
-"""Timings that can be compared: what is compared takes turns in one process, warm-up first, medians with spread."""
+"""Comparable timings: calls take turns in one process after a warm-up; medians with their spread."""
 
 import logging
 import statistics
@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ppcls_lite.utils.text import count, describe_seconds
+from tqdm import tqdm
+
+from ppcls_lite.utils.text import count
 
 logger = logging.getLogger(__name__)
 
 Key = TypeVar("Key")
-QUIET = 20.0  # seconds between two messages
+PROGRESS = 20.0  # seconds before a progress bar is shown
 
 
 @dataclass(frozen=True)
@@ -25,43 +27,31 @@ class Timing:
     def median(self) -> float:
         return statistics.median(self.seconds)
 
-    @property
-    def spread(self) -> tuple[float, float]:
-        """Fastest and slowest call."""
-        return min(self.seconds), max(self.seconds)
-
     def record(self) -> dict[str, float]:
-        """Median, fastest and slowest call in seconds, by the names that reports have."""
-        return {"seconds": self.median, "fastest": self.spread[0], "slowest": self.spread[1]}
+        """Median, fastest and slowest call in seconds, named as in reports."""
+        return {"seconds": self.median, "fastest": min(self.seconds), "slowest": max(self.seconds)}
 
 
 def time_in_turns(calls: dict[Key, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[Key, Timing]:
-    """Time every call once a round, so that a disturbance of the machine meets all of them.
+    """Time every call once per round, so that a disturbance of the machine affects all of them.
 
-    Says from time to time how long it will take. Ctrl-C after a measured round ends with the rounds that are complete.
+    Ctrl-C after a measured round returns the complete rounds.
 
     Args:
-        calls: by name; each waits for its device itself.
+        calls: by name; each one waits for the device itself.
         rounds: measured calls of each.
-        warmup: calls of each that are not measured.
+        warmup: unmeasured calls of each.
     """
     measured: list[list[float]] = []
-    begin = spoken = time.perf_counter()
     try:
-        for i in range(warmup + rounds):
-            one = [_time(call) for call in calls.values()]
+        for i in tqdm(range(warmup + rounds), desc="timing", unit="round", delay=PROGRESS, leave=False):
+            seconds = [_time(call) for call in calls.values()]
             if i >= warmup:
-                measured.append(one)
-            now = time.perf_counter()
-            left = (now - begin) / (i + 1) * (warmup + rounds - i - 1)
-            if left and now - spoken > QUIET:
-                spoken = now
-                what = f"warm-up {i + 1} of {warmup}" if i < warmup else f"round {i + 1 - warmup} of {rounds}"
-                logger.info("%s, about %s left", what, describe_seconds(left))
+                measured.append(seconds)
     except KeyboardInterrupt:
         if not measured:
             raise
-        logger.warning("interrupted: the figures are of %s, not %d", count(len(measured), "round"), rounds)
+        logger.warning("interrupted: timings use %s instead of %d", count(len(measured), "round"), rounds)
     return {name: Timing(seconds) for name, seconds in zip(calls, zip(*measured, strict=True), strict=True)}
 
 
@@ -72,5 +62,5 @@ def _time(call: Callable[[], object]) -> float:
 
 
 def median_ratio(numerator: Timing, denominator: Timing) -> float:
-    """Median over rounds of the ratio within a round: steadier than the ratio of medians on a noisy machine."""
+    """Median over rounds of the ratio within a round; on a noisy machine it varies less than the ratio of medians."""
     return statistics.median(a / b for a, b in zip(numerator.seconds, denominator.seconds, strict=True))

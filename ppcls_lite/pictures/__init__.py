@@ -1,1 +1,1 @@
-"""Pictures of data, predictions and weights."""
+"""Pictures: connectivity, frequencies, filters, confusion matrices and contact sheets."""

@@ -1,8 +1,7 @@
 """Which earlier layers a layer uses: mean absolute weights between the layers of a block.
 
 The heat map of the DenseNet paper (arXiv:1608.06993, Figure 5) and of the VoVNet paper (arXiv:1904.09730, Figure 2).
-A block's sources are its input and its layers; its targets are its layers and what follows it, a transition or the
-classifier.
+A block's sources are its input and its layers. Its targets are its layers and the transition or classifier after it.
 """
 
 from collections.abc import Sequence
@@ -20,29 +19,27 @@ VARIANTS = ("raw", "folded")
 def connectivity(network: CifarDenseNet, variant: str) -> list[np.ndarray]:
     """A map [sources, targets] for every block of a DenseNet for CIFAR or its one-shot aggregation version.
 
-    An element is the mean absolute weight that the target has on the source's channels, divided by the largest of its
-    column as in the paper; NaN where the target does not take the source in.
+    An element is the mean absolute weight of the target on the source's channels, divided by the largest element of its
+    column as in the paper; NaN if the source is not an input of the target.
 
     Args:
-        network: with trained weights; fresh ones give columns that are all the same.
-        variant: ``"raw"``, or ``"folded"``: with the scale of the batch norm before the convolution,
-            gamma / sqrt(variance + epsilon), multiplied into the weights. In these networks every convolution and the
-            classifier follow a batch norm, whose scale the raw weights hide.
+        network: with trained weights; untrained weights give uniform columns.
+        variant: ``"raw"``, or ``"folded"``: weights times the scale of the batch norm before the convolution,
+            gamma / sqrt(variance + epsilon). In these networks every convolution and the classifier follow a batch
+            norm, whose scale is missing in the raw weights.
 
     Raises:
         UserError: a network without such blocks.
     """
     if not isinstance(network, CifarDenseNet):
-        raise UserError(
-            f"connectivity is that of densenet40, densenet_cifar, osa40_12x20 and osa40_5x43; "
-            f"{type(network).__name__} has no such blocks"
-        )
+        expected = "densenet40, densenet_cifar, osa40_12x20 or osa40_5x43"
+        raise UserError(f"{type(network).__name__} has no dense blocks; expected {expected}")
     return [_map(network, i, variant) for i in range(len(network.blocks))]
 
 
 def _map(network: CifarDenseNet, index: int, variant: str) -> np.ndarray:
     block, depth = network.blocks[index], len(network.blocks[index].layers)
-    # A layer is one BN-ReLU-convolution, or two where it has a bottleneck: the first takes the sources in.
+    # A layer is one BN-ReLU-convolution, or two with a bottleneck; the first one reads the sources.
     layers = [list(layer) if isinstance(layer, nn.Sequential) else [layer] for layer in block.layers]
     widths = [int(layers[0][0].bn.weight.size), *(parts[-1].conv.weight.shape[0] for parts in layers)]
     dense = isinstance(block, DenseBlock)
@@ -54,7 +51,7 @@ def _map(network: CifarDenseNet, index: int, variant: str) -> np.ndarray:
         targets.append((0, depth, _weights(network.fc, network.bn, variant)))
     bounds = np.cumsum([0, *widths])
     strengths = np.full((len(widths), len(targets)), np.nan)
-    for column, (first, last, weights) in enumerate(targets):  # of the sources that it takes in
+    for column, (first, last, weights) in enumerate(targets):  # range of the target's sources
         starts = bounds[first : last + 1] - bounds[first]
         assert bounds[last + 1] - bounds[first] == weights.shape[1]
         strengths[first : last + 1, column] = np.add.reduceat(weights.mean(0), starts) / widths[first : last + 1]
@@ -70,9 +67,9 @@ def _weights(layer: nn.Conv2D | nn.Linear, bn: nn.BatchNorm2D, variant: str) -> 
 
 
 def summarize(strengths: np.ndarray) -> tuple[float, float]:
-    """What a map says: the mean strength of sources other than the nearest, in layers and in the last column.
+    """The mean strength of sources other than the nearest, for layers and for the last column.
 
-    1 means that all are used alike, near 0 that only one source matters. NaN for layers that have one source only.
+    1 means that all sources are used equally; close to 0, that only one matters. NaN if layers have a single source.
     """
     sources, targets = strengths.shape
     inside = [strengths[:column, column] for column in range(targets - 1)]
@@ -82,11 +79,11 @@ def summarize(strengths: np.ndarray) -> tuple[float, float]:
 
 
 def draw_connectivity(names: Sequence[str], maps: Sequence[dict[str, list[np.ndarray]]]) -> Figure:
-    """A row of maps for each network, raw and folded side by side, blocks from left to right.
+    """A row of maps for each network: the blocks of each variant, from left to right.
 
     Args:
         names: of the networks.
-        maps: by variant, of each network.
+        maps: for each network, the maps by variant.
     """
     columns = max(sum(map(len, one.values())) for one in maps)
     figure = Figure(figsize=(2.1 * columns + 1, 2.4 * len(names) + 0.4), layout="constrained")

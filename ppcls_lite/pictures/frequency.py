@@ -1,7 +1,7 @@
-"""What an octave is: an image's low and high spatial frequencies, and those of an octave network's features.
+"""Low and high spatial frequencies of an image and of an octave network's features.
 
-After the OctConv paper (arXiv:1904.05049, Figure 1). The low branch of an octave network has half the sides; by the
-sampling theorem it can carry no more than half the frequencies.
+After the OctConv paper (arXiv:1904.05049, Figure 1). The low branch of an octave network has half the side; by the
+sampling theorem it can carry at most half the frequencies.
 """
 
 from collections.abc import Sequence
@@ -14,25 +14,25 @@ from paddle import Tensor, nn
 
 from ppcls_lite.utils.errors import UserError
 
-CHANNELS = 4  # shown of each branch
-SHOWN = 1024  # largest side of a picture, in pixels
+CHANNELS = 4  # drawn per branch
+SHOWN = 1024  # largest side of a drawn image, in pixels
 
 
 @dataclass(frozen=True)
 class Stage:
-    """An octave stage's features: high [C, H, W] and low [C', H/2, W/2]."""
+    """The features of an octave stage: high [C, H, W] and low [C', H/2, W/2]."""
 
     number: int
     high: np.ndarray
     low: np.ndarray
 
     def low_share(self, varying: bool = False) -> float:
-        """The low branch's share of the energy, which is the mean square over positions, summed over channels.
+        """The low branch's share of the energy: the mean square over positions, summed over channels.
 
-        Both branches cover the same area, so each low position counts for four. ``varying`` leaves each channel's mean
-        out: what is left is what the branch tells about places.
+        Both branches cover the same area, so a low position counts as four. ``varying`` subtracts each channel's mean,
+        which leaves the variance.
         """
-        high, low = (_energy(maps, varying) for maps in (self.high, self.low))
+        high, low = _energy(self.high, varying), _energy(self.low, varying)
         return low / (high + low) if high + low else 0.0
 
 
@@ -41,18 +41,17 @@ def _energy(maps: np.ndarray, varying: bool) -> float:
 
 
 def split_octaves(image: np.ndarray, octaves: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """The low part of an image, which average pooling keeps as in octave networks, and the high part, which it drops.
+    """Split an image into a low part, the result of average pooling as in octave networks, and the remaining high part.
 
     Args:
-        image: [C, H, W]; sides are cut to multiples of 2^octaves.
-        octaves: how many times the frequencies are halved.
+        image: [C, H, W]; cropped to multiples of 2^octaves.
+        octaves: number of poolings; each one halves the frequencies.
 
     Returns:
-        low [C, H / 2^octaves, W / 2^octaves] and high [C, H, W], which with the upsampled low (nearest) adds up to
-        the image.
+        low [C, H / 2^octaves, W / 2^octaves] and high [C, H, W]; high plus the upsampled low (nearest) is the image.
 
     Raises:
-        UserError: an image smaller than a cell.
+        UserError: an image smaller than 2^octaves.
     """
     cell = 2**octaves
     _, height, width = image.shape
@@ -64,15 +63,15 @@ def split_octaves(image: np.ndarray, octaves: int = 1) -> tuple[np.ndarray, np.n
 
 
 def radial_spectrum(maps: np.ndarray, sampling: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Energy by spatial frequency, whatever the direction; the means of the channels are left out.
+    """Energy by spatial frequency, over all directions, without the means of the channels.
 
     Args:
         maps: [C, H, W].
-        sampling: samples a pixel along a side, 0.5 for a low branch: frequencies are per pixel of the high branch.
+        sampling: samples per pixel along a side, 0.5 for a low branch: frequencies are per pixel of the high branch.
 
     Returns:
-        Frequencies in cycles per pixel (centres of rings), and the energy of each ring; they sum up to
-        the variance over positions, summed over channels.
+        Frequencies in cycles per pixel (centres of rings) and the energy of each ring. The energies add up to the
+        variance over positions, summed over channels.
     """
     _, height, width = maps.shape
     power = sum(np.square(np.abs(np.fft.fft2(channel))) for channel in maps) / (height * width) ** 2
@@ -86,21 +85,21 @@ def radial_spectrum(maps: np.ndarray, sampling: float = 1.0) -> tuple[np.ndarray
 
 @paddle.no_grad()
 def octave_stages(network: nn.Layer, image: Tensor) -> list[Stage]:
-    """Features of the stages that have both branches, for an image [1, C, H, W] of the size that the network works on.
+    """Features of the stages with both branches, for an image [1, C, H, W] of the network's input size.
 
     Raises:
-        UserError: no stage has one.
+        UserError: no stage has both branches.
     """
     features = enumerate(network.forward_features(image), 1)
     pairs = ((i, pair) for i, pair in features if isinstance(pair, tuple) and not any(x is None for x in pair))
     stages = [Stage(i, *(branch.numpy()[0] for branch in pair)) for i, pair in pairs]
     if not stages:
-        raise UserError(f"no stage of this network ({type(network).__name__}) has two branches; name an octave network")
+        raise UserError(f"no stage of this network ({type(network).__name__}) has two branches; use an octave network")
     return stages
 
 
 def draw_split(image: np.ndarray, octaves: int = 1) -> Figure:
-    """An image [C, H, W] in [0, 1], its low and high part, and the spectra of all three."""
+    """An image [C, H, W] in [0, 1], its low and high parts, and the spectra of all three."""
     low, high = split_octaves(image, octaves)
     image = image[:, : high.shape[1], : high.shape[2]]
     figure = Figure(figsize=(14, 3.6), layout="constrained")
@@ -121,7 +120,7 @@ def draw_split(image: np.ndarray, octaves: int = 1) -> Figure:
 
 
 def draw_stages(stages: Sequence[Stage], title: str) -> Figure:
-    """Each octave stage's channels of most variance, high and low, and the spectra of both branches."""
+    """For each octave stage, the channels with the most variance in each branch, and the spectra of both branches."""
     figure = Figure(figsize=(15, 2.4 * len(stages) + 0.5), layout="constrained")
     widths = [1] * 2 * CHANNELS + [2.2]
     axes = figure.subplots(len(stages), 2 * CHANNELS + 1, squeeze=False, gridspec_kw={"width_ratios": widths})
@@ -143,7 +142,7 @@ def draw_stages(stages: Sequence[Stage], title: str) -> Figure:
 
 
 def _finish_spectrum(axis, half: float) -> None:
-    if any((line.get_ydata() > 0).any() for line in axis.lines):  # else there is no variance
+    if any((line.get_ydata() > 0).any() for line in axis.lines):  # False if there is no variance
         axis.set_yscale("log")
     axis.axvline(half, color="gray", linestyle="--", linewidth=1)
     axis.set_xlim(0, 0.5)

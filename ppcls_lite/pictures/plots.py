@@ -1,22 +1,29 @@
-"""Pictures for the dashboard."""
+"""Pictures for the dashboard, and contact sheets of predictions."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from paddle import nn
+
+from ppcls_lite.data.image_file import load_image
+from ppcls_lite.utils.text import escape
 
 GRID = 1024  # largest side of a grid of images, in pixels
 TILE = 64  # smaller images are magnified to about this side
+SHEET_COLUMNS, SHEET_IMAGES = 6, 300  # images per row, and at most per contact sheet
+SHEET_TILE, CAPTION = 160, 24  # side of an image in pixels, characters of a caption
 
 
 def tile(images: np.ndarray) -> np.ndarray:
-    """A square grid of as many images as fit into it.
+    """A square grid of images, as many as fit.
 
     Args:
         images: float [N, C, H, W] in [0, 1], C being 1 or 3.
 
     Returns:
-        uint8 [H', W', 3]; small images magnified without smoothing, so that their pixels can be seen.
+        uint8 [H', W', 3]; small images are magnified without smoothing.
     """
     n, c, h, w = images.shape
     zoom = max(1, TILE // max(h, w))
@@ -27,9 +34,9 @@ def tile(images: np.ndarray) -> np.ndarray:
 
 
 def draw_filters(network: nn.Layer) -> np.ndarray:
-    """The filters of a network's first convolution, as the AlexNet paper's Figure 3 shows them.
+    """The filters of a network's first convolution, as in the AlexNet paper's Figure 3.
 
-    Each is stretched from black (its smallest weight) to white (its largest).
+    Each filter is scaled from black (its smallest weight) to white (its largest).
 
     Returns:
         uint8 [H, W, 3], white between the filters.
@@ -44,47 +51,60 @@ def draw_filters(network: nn.Layer) -> np.ndarray:
     return tile(framed)
 
 
-def draw_confusion(counts: np.ndarray, classes: Sequence[str]):
-    """A figure of a confusion matrix.
+def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
+    """A confusion matrix.
 
     Args:
         counts: [classes, classes], true by predicted.
-        classes: names, at most as many; a network with more outputs has its others numbered.
-
-    Returns:
-        ``matplotlib.figure.Figure``.
+        classes: names; if there are fewer than outputs of the network, the other outputs are numbered.
     """
-    from matplotlib.figure import Figure
     from sklearn.metrics import ConfusionMatrixDisplay
 
     names = [*classes, *map(str, range(len(classes), len(counts)))]
-    few = len(names) <= 20  # beyond, numbers and names cannot be read
+    few = len(names) <= 20  # more numbers and names would be unreadable
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.subplots()
     display = ConfusionMatrixDisplay(counts, display_labels=names if few else None)
     display.plot(ax=axes, include_values=few, cmap="Blues", xticks_rotation="vertical", colorbar=not few)
     accuracy = np.trace(counts) / counts.sum()
-    axes.set_title(f"{np.trace(counts)} of {counts.sum()} right ({accuracy:.2%})")
+    axes.set_title(f"{np.trace(counts)} of {counts.sum()} correct ({accuracy:.2%})")
     return figure
 
 
-def draw_predicted(counts: np.ndarray, low: float, high: float, unit: str):
-    """A figure of predicted against true numbers.
+def draw_predicted(counts: np.ndarray, low: float, high: float, unit: str) -> Figure:
+    """Predicted against true numbers.
 
     Args:
-        counts: of images [true, predicted], over equal cells from ``low`` to ``high``; what lies beyond is in the last.
+        counts: images [true, predicted], in equal cells from ``low`` to ``high``; numbers beyond are in the last cells.
         unit: of the numbers.
-
-    Returns:
-        ``matplotlib.figure.Figure``.
     """
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.subplots()
     shown = axes.imshow(np.ma.masked_equal(counts.T, 0), origin="lower", extent=(low, high, low, high), cmap="viridis")
     axes.plot([low, high], [low, high], color="gray", linewidth=1)
-    of = f", {unit}" if unit else ""
-    axes.set(xlabel=f"true{of}", ylabel=f"predicted{of}", title=f"{int(counts.sum())} images")
+    suffix = f", {unit}" if unit else ""
+    axes.set(xlabel=f"true{suffix}", ylabel=f"predicted{suffix}", title=f"{int(counts.sum())} images")
     figure.colorbar(shown, label="images")
+    return figure
+
+
+def draw_contact_sheet(images: Sequence[tuple[Path, str]]) -> Figure:
+    """Images cropped to squares, with captions and file names; at most ``SHEET_IMAGES``.
+
+    Args:
+        images: (image file, caption) pairs.
+    """
+    images = images[:SHEET_IMAGES]
+    columns = min(SHEET_COLUMNS, len(images))
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(1.7 * columns, 2.1 * rows))
+    edges = {"left": 0, "right": 1, "bottom": 0, "top": 1 - 0.4 / (2.1 * rows), "hspace": 0.3}
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw=edges).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, (path, caption) in zip(axes, images, strict=False):
+        pixels = load_image(path, 3, SHEET_TILE).transpose(1, 2, 0)
+        lines = [line if len(line) <= CAPTION else f"{line[:CAPTION]}..." for line in map(escape, (caption, path.name))]
+        axis.imshow(pixels)
+        axis.set_title("\n".join(lines), fontsize=7, parse_math=False)
     return figure

@@ -7,8 +7,7 @@ import json
 import pytest
 
 from ppcls_lite.arch import list_models
-from ppcls_lite.deploy.benchmark import measure_deployed, plain_twin, with_alphas
-from ppcls_lite.deploy.benchmark_report import draw, render
+from ppcls_lite.deploy.benchmark import draw, measure_deployed, plain_twin, render, with_alphas
 from ppcls_lite.measure.subject import parse_subjects
 from ppcls_lite.utils.errors import UserError
 
@@ -30,26 +29,26 @@ def test_an_alpha_sweep_starts_at_the_plain_network():
             with_alphas(parse_subjects([text]), [0.5])
 
 
-def test_times_costs_and_profiles_stand_beside_those_of_the_twin(tmp_path):
+def test_times_costs_and_profiles_are_shown_beside_those_of_the_twin(tmp_path):
     subjects = parse_subjects(["lenet", "oct_resnet20", "resnet20"])
     found = measure_deployed(subjects, ["paddle", "eager"], 2, threads=1, rounds=2, profiles=True)
-    assert [(one.subject.name, one.backend, one.twin) for one in found[:4]] == [
+    assert [(one["network"], one["backend"], one["twin"]) for one in found.records[:4]] == [
         ("lenet", "paddle", "lenet"),
         ("oct_resnet20", "paddle", "resnet20"),
         ("resnet20", "paddle", "resnet20"),
         ("lenet", "eager", "lenet"),
     ]
-    octave, plain = found[1:3]
-    assert plain.faster == plain.fewer == 1 and octave.fewer == plain.macs / octave.macs > 1.5
-    calls = {operator.operator: operator.calls for operator in octave.operators}
-    assert sum(number for name, number in calls.items() if "conv2d" in name) == 62
-    assert all(operator.seconds > 0 for operator in octave.operators) and not found[4].operators
+    octave, plain = found.records[1:3]
+    assert plain["times_as_fast"] == plain["times_fewer_macs"] == 1
+    assert octave["times_fewer_macs"] == plain["macs"] / octave["macs"] > 1.5
+    operators = found.operators["oct_resnet20", "paddle"]
+    assert sum(operator.calls for operator in operators if "conv2d" in operator.operator) == 62
+    assert all(operator.seconds > 0 for operator in operators) and ("lenet", "eager") not in found.operators
     facts = {"device": "cpu", "batch": "2"}
     tree = json.loads(render(found, facts, "json"))
     rows = list(csv.DictReader(io.StringIO(render(found, facts, "csv"))))
-    assert len(tree["rows"]) == len(rows) == 6 and float(rows[1]["seconds"]) == octave.timing.median
-    assert tree["operators"][0]["network"] == "lenet" and "oct_resnet20 in paddle, by operator" in render(
-        found, facts, "table"
-    )
-    draw(found, facts, tmp_path / "new" / "alphas.png")
-    assert (tmp_path / "new" / "alphas.png").read_bytes().startswith(b"\x89PNG")
+    assert len(tree["rows"]) == len(rows) == 6 and float(rows[1]["seconds"]) == octave["seconds"]
+    assert tree["operators"][0]["network"] == "lenet"
+    assert "oct_resnet20 in paddle, by operator" in render(found, facts, "table")
+    draw(found, "cpu").savefig(tmp_path / "alphas.png")
+    assert (tmp_path / "alphas.png").read_bytes().startswith(b"\x89PNG")

@@ -56,7 +56,7 @@ def test_what_differs_from_the_network_is_not_kept(form, random_network, tmp_pat
         return result
 
     monkeypatch.setattr(exporting, "deploy_form", other_form)
-    with pytest.raises(TrainingError, match=r"differs from the one it was made of by \S+e-0[123] of the largest"):
+    with pytest.raises(TrainingError, match=r"differs from the original by \S+e-0[123] of the largest"):
         export(network, metadata, form, place(tmp_path, form))
     assert list(tmp_path.iterdir()) == []
 
@@ -76,7 +76,7 @@ def test_damaged_paddle_files_are_refused_before_paddle_sees_them(random_network
     assert {prefix_of(path) for path in (prefix, program, parameters, sidecar)} == {prefix}
     whole = parameters.read_bytes()
     parameters.write_bytes(whole[:-7])
-    with pytest.raises(UserError, match=r"net\.v1\.pdiparams is not the file that net\.v1\.meta\.json describes"):
+    with pytest.raises(UserError, match=r"net\.v1\.pdiparams does not match its checksum in net\.v1\.meta\.json"):
         read_metadata(prefix)
     parameters.write_bytes(whole)
     text = sidecar.read_text()
@@ -103,19 +103,19 @@ def test_foreign_and_damaged_onnx_files_are_refused(form, random_network, tmp_pa
     (tmp_path / "text.onnx").write_text("no network")
     for name, message in (
         ("foreign", "has no metadata of ppcls_lite"),
-        ("damaged", "no ONNX file"),
-        ("text", "no ONNX file"),
+        ("damaged", "not a readable ONNX file"),
+        ("text", "not a readable ONNX file"),
         ("missing", "cannot be read: No such file"),
     ):
         with pytest.raises(UserError, match=message):
             read_metadata(tmp_path / f"{name}.onnx")
-    with pytest.raises(UserError, match="cannot be opened by onnxruntime"):
+    with pytest.raises(UserError, match="onnxruntime cannot open"):
         open_runtime(tmp_path / "text.onnx", "onnxruntime", threads=1)
 
 
 def test_onnx_needs_paddle_3_and_its_packages(monkeypatch):
     monkeypatch.setattr(paddle, "__version__", "2.6.2")
-    with pytest.raises(UserError, match=r"needs Paddle 3, and this is 2\.6\.2"):
+    with pytest.raises(UserError, match=r"needs Paddle 3, found 2\.6\.2"):
         check_format("onnx")
     monkeypatch.setattr(paddle, "__version__", "3.3.1")
 
@@ -123,7 +123,7 @@ def test_onnx_needs_paddle_3_and_its_packages(monkeypatch):
         raise ImportError(f"No module named '{name}'")
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(UserError, match=r"needs onnx, .*; pip install -r requirements-deploy.txt"):
+    with pytest.raises(UserError, match=r"onnx cannot be imported .*; run pip install -r requirements-deploy.txt"):
         check_format("onnx")
     check_format("paddle")
 

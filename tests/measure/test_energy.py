@@ -4,10 +4,11 @@ import os
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from ppcls_lite.measure import energy
-from ppcls_lite.measure.energy import CounterError, NvmlDevice, RaplCounter, joules_per_call
+from ppcls_lite.measure.energy import Counter, CounterError, open_counter, rapl_counter
 
 
 class FakeNvml:
@@ -46,43 +47,48 @@ class FakeNvml:
         return self.processes
 
 
+@pytest.fixture
+def nvml(monkeypatch):
+    """Two GPUs; paddle computes on the second."""
+    fake = FakeNvml()
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    monkeypatch.setattr(energy, "on_gpu", lambda: True)
+    monkeypatch.setattr(energy, "gpu_ids", lambda: ["1"])
+    return fake
+
+
 @pytest.mark.parametrize("name", ["1", "GPU-7"])
-def test_nvml_s_millijoules_become_joules(name):
-    nvml = FakeNvml()
-    device = NvmlDevice(name, "NVIDIA H100", nvml)
-    before = device.joules()
-    nvml.millijoules += 2_500
-    assert device.joules() - before == 2.5
+def test_nvml_s_millijoules_become_joules(name, nvml, monkeypatch):
+    monkeypatch.setattr(energy, "gpu_ids", lambda: [name])
+
+    def call():
+        nvml.millijoules += 2_500
+
+    assert open_counter().joules_per_call(call, seconds=0) == 2.5
 
 
-def test_nvml_finds_this_process_among_others():
-    nvml = FakeNvml()
-    device = NvmlDevice("1", "NVIDIA H100", nvml)
-    assert device.process_memory() is None
+def test_nvml_finds_this_process_among_others(nvml):
+    assert energy.gpu_process_memory() is None
     nvml.processes = [SimpleNamespace(pid=-1, usedGpuMemory=1), SimpleNamespace(pid=os.getpid(), usedGpuMemory=2)]
-    assert device.process_memory() == 2
+    assert energy.gpu_process_memory() == 2
 
 
-def test_nvml_errors_say_what_nvml_says():
+def test_nvml_errors_say_what_nvml_says(nvml, monkeypatch):
+    nvml.supported = False
     with pytest.raises(CounterError, match="NVML: Not Supported"):
-        NvmlDevice("1", "NVIDIA H100", FakeNvml(supported=False)).joules()
+        open_counter()
+    monkeypatch.setattr(energy, "gpu_ids", lambda: ["2"])
     with pytest.raises(CounterError, match="NVML: Invalid Argument"):
-        NvmlDevice("2", "NVIDIA H100", FakeNvml())
+        open_counter()
 
 
-def test_another_gpu_s_counter_is_refused():
-    with pytest.raises(CounterError, match="NVML calls GPU 1 NVIDIA H100 and paddle calls it NVIDIA A100"):
-        NvmlDevice("1", "NVIDIA A100", FakeNvml())
-
-
-def test_several_kinds_of_gpu_need_one_numbering(monkeypatch):
-    nvml = FakeNvml()
+def test_several_kinds_of_gpu_need_one_numbering(nvml, monkeypatch):
     nvml.other = "NVIDIA T4"
     monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
     with pytest.raises(CounterError, match="set CUDA_DEVICE_ORDER=PCI_BUS_ID"):
-        NvmlDevice("1", "NVIDIA H100", nvml)
+        open_counter()
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    assert NvmlDevice("1", "NVIDIA H100", nvml).joules() == 5
+    assert open_counter().read() == [5_000_000]
 
 
 def zone(root, name, label, microjoules, wrap=1000):
@@ -93,24 +99,23 @@ def zone(root, name, label, microjoules, wrap=1000):
     return folder / "energy_uj"
 
 
-def test_rapl_adds_up_packages_alone_and_goes_on_behind_a_wrap(tmp_path):
+def test_rapl_adds_up_packages_alone_and_continues_after_a_wrap(tmp_path):
     first = zone(tmp_path, "intel-rapl:0", "package-0", 900)
     second = zone(tmp_path, "intel-rapl:1", "package-1", 0)
     others = zone(tmp_path, "intel-rapl:0:0", "core", 0), zone(tmp_path, "intel-rapl:2", "psys", 0)
-    counter = RaplCounter(tmp_path)
-    assert counter.joules() == 0
-    first.write_text("50")  # ran through at 1000
-    second.write_text("30")
-    for other in others:
-        other.write_text("999")
-    assert counter.joules() == pytest.approx((150 + 30) / 1e6)
-    first.write_text("60")
-    assert counter.joules() == pytest.approx((160 + 30) / 1e6)
+
+    def call():
+        first.write_text("50")  # wrapped at 1000
+        second.write_text("30")
+        for other in others:
+            other.write_text("999")
+
+    assert rapl_counter(tmp_path).joules_per_call(call, seconds=0) == pytest.approx((150 + 30) / 1e6)
 
 
 def test_a_system_without_counters_says_so(tmp_path):
-    with pytest.raises(CounterError, match="the system shows no RAPL counters"):
-        RaplCounter(tmp_path)
+    with pytest.raises(CounterError, match="the system has no RAPL counters"):
+        rapl_counter(tmp_path)
 
 
 def test_counters_for_root_only_say_so(tmp_path, monkeypatch):
@@ -123,20 +128,21 @@ def test_counters_for_root_only_say_so(tmp_path, monkeypatch):
     monkeypatch.setattr(
         type(tmp_path), "read_text", lambda path: refuse(path) if path.name == "energy_uj" else read_text(path)
     )
-    with pytest.raises(CounterError, match="may be read by root only"):
-        RaplCounter(tmp_path)
+    with pytest.raises(CounterError, match="only root may read"):
+        rapl_counter(tmp_path).read()
 
 
 def test_energy_of_a_call_is_the_window_s_divided_by_its_calls():
     """Each call takes 2 s and 6 J; a window of 5 s holds three."""
-    now, total, calls = [0.0], [100.0], []
+    now, total, calls = [0.0], [100e6], []
 
     def call():
         now[0] += 2
-        total[0] += 6
+        total[0] += 6e6
         calls.append(1)
 
-    assert joules_per_call(SimpleNamespace(joules=lambda: total[0]), call, 5, lambda: now[0]) == 6
+    counter = Counter("a counter", lambda: np.array(total), np.array([np.inf]))
+    assert counter.joules_per_call(call, 5, lambda: now[0]) == 6
     assert len(calls) == 3
 
 
@@ -144,4 +150,4 @@ def test_a_gpu_without_the_package_says_what_to_install(monkeypatch):
     monkeypatch.setattr(energy, "on_gpu", lambda: True)
     monkeypatch.setitem(sys.modules, "pynvml", None)
     with pytest.raises(CounterError, match="pip install nvidia-ml-py"):
-        energy.open_counter()
+        open_counter()

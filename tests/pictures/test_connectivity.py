@@ -90,7 +90,7 @@ def test_fresh_weights_use_all_sources_alike(rng):
 
 
 def test_networks_without_such_blocks_are_refused():
-    with pytest.raises(UserError, match="OctResNet has no such blocks"):
+    with pytest.raises(UserError, match="OctResNet has no dense blocks"):
         connectivity(build_model("resnet20"), "raw")
 
 

@@ -94,7 +94,7 @@ def test_training_images_are_those_of_the_first_step_resized_and_back_in_their_r
 def test_a_confusion_matrix_is_drawn_with_few_and_many_classes(classes):
     figure = plots.draw_confusion(2 * np.eye(classes, dtype=int), [f"class {i}" for i in range(classes - 1)])
     axes = figure.axes[0]
-    assert axes.get_title() == f"{2 * classes} of {2 * classes} right (100.00%)"
+    assert axes.get_title() == f"{2 * classes} of {2 * classes} correct (100.00%)"
     assert ("class 0" in [label.get_text() for label in axes.get_xticklabels()]) == (classes < 20)
 
 

@@ -101,7 +101,7 @@ def export(*arguments, form="paddle", output="/tmp/x"):
 )
 def test_mistakes_end_with_status_2_and_one_sentence(arguments, message):
     if not ONNX and "nowhere.onnx" in arguments:
-        message = "this needs onnx"
+        message = "onnx cannot be imported"
     done = call(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr
     *said, error = done.stderr.splitlines()
@@ -114,11 +114,11 @@ def test_damaged_exports_end_with_one_sentence(exported, pictures, tmp_path):
         data = (places["paddle"].parent / f"net{suffix}").read_bytes()
         (tmp_path / f"net{suffix}").write_bytes(data if suffix != ".pdmodel" else data[: len(data) // 2])
     done = call("tools/predict.py", tmp_path / "net", pictures)
-    assert done.returncode == 2 and "net.pdmodel is not the file that net.meta.json describes" in done.stderr
+    assert done.returncode == 2 and "net.pdmodel does not match its checksum in net.meta.json" in done.stderr
     for form in ONNX:
         (tmp_path / "net.onnx").write_bytes(places[form].read_bytes()[:5000])
         done = call("tools/predict.py", tmp_path / "net.onnx", pictures)
-        assert done.returncode == 2 and "net.onnx is no ONNX file that can be read" in done.stderr
+        assert done.returncode == 2 and "net.onnx is not a readable ONNX file" in done.stderr
 
 
 def test_predictions_become_a_table_and_a_contact_sheet(trained, pictures, tmp_path):
