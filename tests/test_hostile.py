@@ -136,9 +136,9 @@ def copied_again_and_again():
 
 # What it tries, the file, its content, and what the refusal says.
 HOSTILE = [
-    ("runs a shell command", "w.pdparams", pickle.dumps({"a": Call(os.system, COMMAND)}), "system, which data"),
-    ("evaluates code", "w.pdparams", pickle.dumps(Call(eval, "open('HACKED', 'w')")), "eval, which data"),
-    ("reaches for attributes", "w.pdparams", pickle.dumps(Call(getattr, "x", "upper")), "getattr, which data"),
+    ("runs a shell command", "w.pdparams", pickle.dumps({"a": Call(os.system, COMMAND)}), "system, which plain data"),
+    ("evaluates code", "w.pdparams", pickle.dumps(Call(eval, "open('HACKED', 'w')")), "eval, which plain data"),
+    ("reaches for attributes", "w.pdparams", pickle.dumps(Call(getattr, "x", "upper")), "getattr, which plain data"),
     (
         "hides a call in an array of objects",
         "w.pdparams",
@@ -150,7 +150,7 @@ HOSTILE = [
         "has numbers taken for pointers",
         "w.pdparams",
         pickle.dumps({"a": Call(np.dtype, "f8", False, True, state=(3, "<", None, None, None, -1, -1, 63))}),
-        "of an unusual state",
+        "an unusual state",
     ),
     (
         "has a field outside its memory",
@@ -158,23 +158,28 @@ HOSTILE = [
         pickle.dumps(
             Call(np.dtype, "f8", False, True, state=(3, "<", None, ("a",), {"a": (np.dtype("f4"), 1 << 40)}, 8, 8, 0))
         ),
-        "of an unusual state",
+        "an unusual state",
     ),
     (
         "overflows the stack by hashing nested tuples",
         "w.pdparams",
         b"\x80\x02}K\x01" + b"\x85" * 1_000_000 + b"K\x02s.",
-        "more than 60000 tuples",
+        "more than 60000 tuples or",
     ),
-    ("copies a text again and again", "w.pdparams", copied_again_and_again(), "the same bytes again and again"),
-    ("makes a set of every byte", "w.pdparams", b"\x80\x04(" + b"\x8f" * 2_500_000 + b"l.", "more than 2000000 steps"),
+    ("copies a text again and again", "w.pdparams", copied_again_and_again(), "the same bytes many times"),
+    (
+        "makes a set of every byte",
+        "w.pdparams",
+        b"\x80\x04(" + b"\x8f" * 2_500_000 + b"l.",
+        "more than 60000 tuples or",
+    ),
     (
         "looks at the memory of another array",
         "w.pdparams",
         pickle.dumps(Call(FROM_BUFFER, array(), np.dtype("f4"), (2,), "C")),
         "an array of an unusual buffer",
     ),
-    ("gives an array data twice", "w.pdparams", filled_twice(), "of an unusual state"),
+    ("gives an array data twice", "w.pdparams", filled_twice(), "an unusual state"),
     (
         "has bytes taken for dates",
         "w.pdparams",
@@ -188,10 +193,15 @@ HOSTILE = [
     ("leaves its folder", "cifar.tar.gz", batches(b"x", "../../cifar-10-batches-py/"), "lacks data_batch_1"),
     ("names absolute paths", "cifar.tar.gz", batches(b"x", "/cifar-10-batches-py/"), "lacks data_batch_1"),
     ("links to another file", "cifar.tar.gz", link(), "lacks data_batch_1"),
-    ("unpacks to 2 GiB of header", "cifar.tar.gz", bomb(), "unpacks to more than 512 MiB"),
-    ("has text for numbers in its headers", "cifar.tar.gz", odd_header(), "is damaged or no tar archive"),
+    ("unpacks to 2 GiB of header", "cifar.tar.gz", bomb(), "unpacks to more than 256 MiB"),
+    ("has text for numbers in its headers", "cifar.tar.gz", odd_header(), "is damaged or not a tar archive"),
     ("holds headers without end", "cifar.tar.gz", crowd(), "has more than 1000 files"),
-    ("has a batch of 100 MB", "cifar.tar.gz", batches(bytes(100 << 20)), "has more than 64 MiB"),
+    (
+        "has a batch of 100 MB",
+        "cifar.tar.gz",
+        archive([(tarfile.TarInfo("cifar-10-batches-py/test_batch"), bytes(100 << 20))]),
+        "has more than 64 MiB",
+    ),
     ("claims 3.6 gigapixels", "x.png", png(60_000, 60_000), "more than 89 megapixels"),
     ("claims 0.15 gigapixels", "x.png", png(15_000, 10_000), "more than 89 megapixels"),
     (

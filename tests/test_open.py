@@ -44,31 +44,19 @@ import numpy as np
 
 from ppcls_lite.config.catalog import register_dataset
 from ppcls_lite.data.dataset import Column, DataSpec
-from ppcls_lite.data.files import files_dataset
-from ppcls_lite.data.names import FileNames
+from ppcls_lite.data.files import FileNames, FileSource
 from ppcls_lite.config.options import Text
 
 
 @register_dataset
-def by_prefix(*, root: Text = None) -> "ByPrefix":
+def by_prefix(*, root: Text = None) -> FileSource:
     """Images whose names begin with their class, as cat_01.png does."""
-    return ByPrefix(Path(root))
-
-
-class ByPrefix:
-    def __init__(self, root):
-        self.root = root
-        self.files = sorted(path.name for path in root.iterdir())
-        self.classes = tuple(sorted({name.split("_")[0] for name in self.files}))
-        self.spec = DataSpec("by_prefix", {"label": Column("class", self.classes)})
-
-    def fetch(self):
-        pass
-
-    def load(self, reading):
-        labels = np.array([self.classes.index(name.split("_")[0]) for name in self.files])
-        names = FileNames.pack(str(self.root), (name.encode() for name in self.files))
-        return files_dataset(self.spec, {"train": (names, labels)}, reading, str(self.root))
+    files = sorted(path.name for path in Path(root).iterdir())
+    classes = sorted({name.split("_")[0] for name in files})
+    labels = np.array([classes.index(name.split("_")[0]) for name in files])
+    names = FileNames.pack(root, (name.encode() for name in files))
+    spec = DataSpec("by_prefix", {"label": Column("class", tuple(classes))})
+    return FileSource(spec, Path(root), lambda: {"train": (names, labels)})
 '''
 TASK = '''
 from ppcls_lite.data.dataset import Column

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppcls_lite.data import BatchLoader, load_dataset, split_balanced
-from ppcls_lite.data.augment import random_crop, random_flip
 from ppcls_lite.data.dataset import labeled
-from ppcls_lite.data.transforms import Normalization, identity
+from ppcls_lite.data.transforms import Normalization, identity, random_crop, random_flip
 from ppcls_lite.utils.errors import UserError
 
 
