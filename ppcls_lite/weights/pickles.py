@@ -69,9 +69,8 @@ class _DataUnpickler(pickle._Unpickler):  # pickle.Unpickler cannot override loa
             # version, byte order, no subtype, no fields, default size and alignment, no flags and no metadata
             allowed = state[1] in ("<", ">", "|", b"<", b">", b"|") and state[2:] == (None, None, None, -1, -1, 0)
         elif type(target) is np.ndarray and target.shape == (0,):  # replacing data would free memory that is in use
-            allowed = isinstance(state[2], np.dtype) and isinstance(
-                state[4], bytes
-            )  # version, shape, type, order, data
+            # version, shape, type, order, data
+            allowed = isinstance(state[2], np.dtype) and isinstance(state[4], bytes)
             self._count_bytes(state[4])
         else:
             allowed = False
