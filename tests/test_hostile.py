@@ -1,6 +1,6 @@
-"""Files from strangers: what each tries, and that nothing comes of it but one sentence.
+"""Untrusted files: each attack ends with an error message of one sentence and has no other effect.
 
-Each is read by the function that the tools read such files with.
+Each file is read by the function that the tools use.
 """
 
 import gzip
@@ -31,7 +31,7 @@ TRAIN = ["tools/train.py", "-c", "configs/quick/resnet20.yaml", "-o"]
 
 
 class Call:
-    """Pickles as a call of ``function(*arguments)``, and what it returns taking ``state``."""
+    """Pickles as a call of ``function(*arguments)``, whose result gets ``state``."""
 
     def __init__(self, function, *arguments, state=None):
         self.call = (function, arguments) if state is None else (function, arguments, state)
@@ -56,7 +56,7 @@ def batches(content=b"", prefix="cifar-10-batches-py/"):
 
 
 def bomb():
-    """A tar header that announces 2 GiB of further header, which gzip makes 2 MB of."""
+    """A tar header that claims a 2 GiB header to follow, which gzip compresses to 2 MB."""
     header = tarfile.TarInfo("x")
     header.type, header.size = tarfile.XHDTYPE, 2 << 30
     file = io.BytesIO()
@@ -68,7 +68,7 @@ def bomb():
 
 
 def crowd():
-    """A thousand and some folders: headers alone, of which gzip leaves nothing, and each becomes an object."""
+    """1,100 folders: headers only, which gzip compresses to almost nothing, but each becomes an object."""
     folders = []
     for number in range(1100):
         folder = tarfile.TarInfo(f"{number}")
@@ -78,14 +78,14 @@ def crowd():
 
 
 def laughs():
-    """A list of ten lists of ten lists of ...: 500 bytes that written out are a thousand million words."""
+    """Nested lists of aliases: 500 bytes that expand to 10**9 words."""
     lists = ["&a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol, lol]"]
     lists += [f"&a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
     return f"Arch: {{name: resnet20}}\nGlobal: {{epochs: [{', '.join(lists)}]}}".encode()
 
 
 def odd_header():
-    """A tar header for sparse files, with text where numbers belong."""
+    """A tar header for sparse files with text instead of numbers."""
     member = tarfile.TarInfo("cifar-10-batches-py/data_batch_1")
     member.pax_headers = {"GNU.sparse.map": "a,b"}
     file = io.BytesIO()
@@ -101,7 +101,7 @@ def link():
 
 
 def png(width, height):
-    """A PNG of some dozen bytes that claims any size."""
+    """A PNG of a few dozen bytes that claims any size."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -124,17 +124,17 @@ def array():
 
 
 def filled_twice():
-    """An array that gets data, and then others: what looked at the first ones would look at memory that is free."""
+    """An array that gets data twice: views of the first data would access freed memory."""
     return pickle.dumps(array(), 2)[:-1] + pickle.dumps(STATE, 2)[2:-1] + b"b."
 
 
 def copied_again_and_again():
-    """A text of 64 KiB, which six bytes have encoded each time."""
+    """A text of 64 KiB that is encoded many times, by six bytes each."""
     text = pickle.dumps("x" * (1 << 16), 2)[2:-1] + pickle.dumps("latin1", 2)[2:-1]
     return b"\x80\x02]c_codecs\nencode\nq\x01" + text + b"\x86q\x02Ra" + b"h\x01h\x02Ra" * 5000 + b"."
 
 
-# What it tries, the file, its content, and what the refusal says.
+# The attack, the file name, its content, and a part of the error message.
 HOSTILE = [
     ("runs a shell command", "w.pdparams", pickle.dumps({"a": Call(os.system, COMMAND)}), "system, which plain data"),
     ("evaluates code", "w.pdparams", pickle.dumps(Call(eval, "open('HACKED', 'w')")), "eval, which plain data"),

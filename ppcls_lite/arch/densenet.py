@@ -20,7 +20,7 @@ from ppcls_lite.utils.errors import UserError
 class BNReLUConv(nn.Layer):
     """Pre-activation: conv(relu(bn(x))), with "same" padding."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3):
         super().__init__()
         self.bn = nn.BatchNorm2D(in_channels)
         self.conv = nn.Conv2D(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias_attr=False)
@@ -45,9 +45,9 @@ class DenseBlock(nn.Layer):
         for i in range(depth):
             channels = in_channels + i * growth
             if bottleneck:
-                layers.append(nn.Sequential(BNReLUConv(channels, 4 * growth, 1), BNReLUConv(4 * growth, growth, 3)))
+                layers.append(nn.Sequential(BNReLUConv(channels, 4 * growth, 1), BNReLUConv(4 * growth, growth)))
             else:
-                layers.append(BNReLUConv(channels, growth, 3))
+                layers.append(BNReLUConv(channels, growth))
         self.layers = nn.LayerList(layers)
         self.out_channels = in_channels + depth * growth
 

@@ -29,7 +29,7 @@ VARIANTS = {
 class ConvBNReLU(nn.Layer):
     """relu(bn(conv(x)))."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1):
         super().__init__()
         padding = kernel_size // 2
         self.conv = nn.Conv2D(in_channels, out_channels, kernel_size, stride, padding, bias_attr=False)
@@ -66,7 +66,7 @@ class OSAModule(nn.Layer):
 
     def __init__(self, in_channels: int, width: int, out_channels: int, identity: bool, bottleneck: bool):
         super().__init__()
-        self.aggregation = OneShotAggregation(in_channels, width, DEPTH, _narrowed if bottleneck else _plain)
+        self.aggregation = OneShotAggregation(in_channels, width, DEPTH, _narrowed if bottleneck else ConvBNReLU)
         self.concat = ConvBNReLU(self.aggregation.out_channels, out_channels, 1)
         self.identity = identity
 
@@ -75,12 +75,8 @@ class OSAModule(nn.Layer):
         return y + x if self.identity else y
 
 
-def _plain(in_channels: int, width: int) -> ConvBNReLU:
-    return ConvBNReLU(in_channels, width, 3)
-
-
 def _narrowed(in_channels: int, width: int) -> nn.Sequential:
-    return nn.Sequential(ConvBNReLU(in_channels, width // 2, 1), ConvBNReLU(width // 2, width, 3))
+    return nn.Sequential(ConvBNReLU(in_channels, width // 2, 1), ConvBNReLU(width // 2, width))
 
 
 class VoVNet(Backbone, nn.Layer):
@@ -116,7 +112,7 @@ class VoVNet(Backbone, nn.Layer):
         super().__init__()
         first, third = {"code": (2, 2), "paper": (2, 1), "cifar": (1, 1)}[stem]
         self.stem = nn.Sequential(
-            ConvBNReLU(in_channels, 64, 3, first), ConvBNReLU(64, 64, 3), ConvBNReLU(64, 128, 3, third)
+            ConvBNReLU(in_channels, 64, stride=first), ConvBNReLU(64, 64), ConvBNReLU(64, 128, stride=third)
         )
         self._pooled = [stem == "paper", True, True, True]
         stages, width_in = [], 128
@@ -167,7 +163,7 @@ def _osa40(depth: int, width: int, **options) -> CifarDenseNet:
     """DenseNet-40 with one-shot aggregation, and a third transition to the width of DenseNet-40."""
 
     def build_block(channels: int) -> OneShotAggregation:
-        return OneShotAggregation(channels, width, depth, lambda c_in, c_out: BNReLUConv(c_in, c_out, 3))
+        return OneShotAggregation(channels, width, depth, BNReLUConv)
 
     return CifarDenseNet(build_block, 16, last_channels=448, **options)
 

@@ -141,44 +141,36 @@ class Reading:
     skip: bool = False
 
 
-class Source(Protocol):
-    """A data set before it is loaded; functions under ``@register_dataset`` return one."""
-
-    spec: DataSpec
-
-    def fetch(self) -> None:
-        """Download missing files."""
-
-    def load(self, reading: Reading) -> Dataset:
-        """Load the data set."""
-
-
 @dataclass(frozen=True)
-class ArraySource:
-    """A data set of arrays.
+class Source:
+    """A data set before it is loaded; functions under ``@register_dataset`` return one.
 
     Args:
         spec: its description.
-        read: returns the training and test images, whether they are official, and where they were read from.
-        find: downloads missing files. Raises UserError if nothing was found and the download failed.
+        load: loads it. Raises UserError if files are missing, damaged or those of another data set.
+        fetch: downloads missing files. Raises UserError if the download fails.
     """
 
     spec: DataSpec
-    read: Callable[[], tuple[Split, Split, bool, str]]
-    find: Callable[[], object] = lambda: None
+    load: Callable[[Reading], Dataset]
+    fetch: Callable[[], object] = lambda: None
 
-    def fetch(self) -> None:
-        """Download missing files."""
-        self.find()
 
-    def load(self, reading: Reading) -> Dataset:
-        """Read the arrays into memory; ``reading`` is not used.
+def array_source(
+    spec: DataSpec, read: Callable[[], tuple[Split, Split, bool, str]], fetch: Callable[[], object] = lambda: None
+) -> Source:
+    """A data set of arrays.
 
-        Raises:
-            UserError: not found, damaged, or the files of another data set.
-        """
-        train, test, official, source = self.read()
-        return Dataset(self.spec, {"train": train, "test": test}, sha256_of(train, test), source, official)
+    Args:
+        read: returns the training and test images, whether they are official, and where they were read from.
+        fetch: downloads missing files.
+    """
+
+    def load(_reading: Reading) -> Dataset:
+        train, test, official, source = read()
+        return Dataset(spec, {"train": train, "test": test}, sha256_of(train, test), source, official)
+
+    return Source(spec, load, fetch)
 
 
 def labeled(images: np.ndarray, labels: np.ndarray) -> Split:

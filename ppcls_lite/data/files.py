@@ -5,9 +5,8 @@ import hashlib
 import logging
 import os
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -138,26 +137,6 @@ class ImageFiles:
         if len(self.skipped) <= MAX_WARNINGS:
             more = "; further skipped files are counted but not logged" if len(self.skipped) == MAX_WARNINGS else ""
             logger.warning("warning: skipped %s%s", escape(reason), more)
-
-
-@dataclass(frozen=True)
-class FileSource:
-    """A ``Source`` of image files below ``root``; ``list_parts()`` returns ``parts`` for :func:`files_dataset`."""
-
-    spec: DataSpec
-    root: Path
-    list_parts: Callable[[], Mapping[str, tuple[FileNames, np.ndarray]]]
-
-    def fetch(self) -> None:
-        """Do nothing: there is nothing to download."""
-
-    def load(self, reading: Reading) -> Dataset:
-        """List the files. Images are decoded later, when a batch needs them.
-
-        Raises:
-            UserError: the files do not have the expected layout, or files are missing.
-        """
-        return files_dataset(self.spec, self.list_parts(), reading, str(self.root))
 
 
 def files_dataset(

@@ -105,13 +105,12 @@ class _Tasks:
             return np.zeros(1, np.uint8), _Extra(error=RuntimeError(traceback.format_exc()))
 
 
-def check_shared_memory(batch_bytes: int, num_workers: int, prefetch: int = PREFETCH, processes: int = 1) -> None:
+def check_shared_memory(batch_bytes: int, num_workers: int, processes: int = 1) -> None:
     """Check that batches fit into shared memory; if they did not, a process would die with a bus error.
 
     Args:
         batch_bytes: size of one batch of uint8 images.
         num_workers: workers per training process.
-        prefetch: batches that each worker prepares ahead.
         processes: training processes on this machine.
 
     Raises:
@@ -119,7 +118,7 @@ def check_shared_memory(batch_bytes: int, num_workers: int, prefetch: int = PREF
     """
     if num_workers == 0:
         return
-    needed = batch_bytes * (num_workers * prefetch + 1) * processes
+    needed = batch_bytes * (num_workers * PREFETCH + 1) * processes
     try:
         free = shutil.disk_usage(SHARED_MEMORY).free
     except OSError:

@@ -1,4 +1,4 @@
-"""Weights: found under every name that documents promise, loaded whole or not at all."""
+"""Weights: found under every documented name, and loaded completely or not at all."""
 
 import pickle
 

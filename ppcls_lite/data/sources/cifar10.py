@@ -17,7 +17,7 @@ import numpy as np
 
 from ppcls_lite.config.catalog import register_dataset
 from ppcls_lite.config.options import Text
-from ppcls_lite.data.dataset import ArraySource, Column, DataSpec, Split, labeled
+from ppcls_lite.data.dataset import Column, DataSpec, Source, Split, array_source, labeled
 from ppcls_lite.data.places import Published
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.weights import pickles
@@ -51,9 +51,9 @@ MAX_MEMBERS = 1000  # files and folders; the official archive has 9
 
 
 @register_dataset
-def cifar10(*, root: Text = None) -> ArraySource:
+def cifar10(*, root: Text = None) -> Source:
     """CIFAR-10: 50,000 training and 10,000 test images, 3x32x32."""
-    return ArraySource(SPEC, lambda: _read(find(root)), lambda: find(root))
+    return array_source(SPEC, lambda: _read(find(root)), lambda: find(root))
 
 
 def _look_in(place: Path) -> Path | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ppcls_lite.config.catalog import register_dataset
 from ppcls_lite.config.options import Text
-from ppcls_lite.data.dataset import ArraySource, Column, DataSpec, ImageArray, Split, sha256_of, split_balanced
+from ppcls_lite.data.dataset import Column, DataSpec, ImageArray, Source, Split, array_source, sha256_of, split_balanced
 from ppcls_lite.utils.errors import UserError
 
 SPEC = DataSpec(
@@ -25,7 +25,7 @@ SHA256 = "c12c41fb5c63496a6b0b9c8817177b7ab10cde04b48d3b1eb034b148fa7a4a8e"  # w
 
 
 @register_dataset
-def digits(*, root: Text = None) -> ArraySource:
+def digits(*, root: Text = None) -> Source:
     """Digits: 1,437 training and 360 test images, 3x32x32. Column ``value`` is the digit as a number.
 
     Raises:
@@ -33,7 +33,7 @@ def digits(*, root: Text = None) -> ArraySource:
     """
     if root:
         raise UserError("DataLoader.root does not apply to digits, which come with scikit-learn; remove it")
-    return ArraySource(SPEC, _read)
+    return array_source(SPEC, _read)
 
 
 def _read() -> tuple[Split, Split, bool, str]:

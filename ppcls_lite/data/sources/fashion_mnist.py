@@ -12,7 +12,7 @@ import numpy as np
 
 from ppcls_lite.config.catalog import register_dataset
 from ppcls_lite.config.options import Text
-from ppcls_lite.data.dataset import ArraySource, Column, DataSpec, Split, labeled
+from ppcls_lite.data.dataset import Column, DataSpec, Source, Split, array_source, labeled
 from ppcls_lite.data.places import Published
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.files import digest
@@ -36,9 +36,9 @@ MAX_FILE_BYTES = 64 << 20  # the largest published file has 26 MB
 
 
 @register_dataset
-def fashion_mnist(*, root: Text = None) -> ArraySource:
+def fashion_mnist(*, root: Text = None) -> Source:
     """Fashion-MNIST: 60,000 training and 10,000 test images, 1x28x28."""
-    return ArraySource(SPEC, lambda: _read_folder(PUBLISHED.find(root)), lambda: PUBLISHED.find(root))
+    return array_source(SPEC, lambda: _read_folder(PUBLISHED.find(root)), lambda: PUBLISHED.find(root))
 
 
 def _look_in(place: Path) -> Path | None:

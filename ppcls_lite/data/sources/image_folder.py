@@ -9,8 +9,8 @@ import numpy as np
 
 from ppcls_lite.config.catalog import register_dataset
 from ppcls_lite.config.options import Text
-from ppcls_lite.data.dataset import Column, DataSpec
-from ppcls_lite.data.files import FileNames, FileSource
+from ppcls_lite.data.dataset import Column, Dataset, DataSpec, Reading, Source
+from ppcls_lite.data.files import FileNames, files_dataset
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.files import user_path
 from ppcls_lite.utils.text import count
@@ -26,7 +26,7 @@ LAYOUTS = "train/CLASS/*.jpg (and, optionally, the same in val/ and test/), or C
 
 
 @register_dataset
-def image_folder(*, root: Text = None) -> FileSource:
+def image_folder(*, root: Text = None) -> Source:
     """Images in ``root/train/CLASS/`` and, optionally, ``root/val/CLASS/`` and ``root/test/CLASS/``; or in
     ``root/CLASS/``. Images in subfolders of CLASS belong to it. Classes are numbered in the sorted order of their
     names. Hidden files and folders are ignored, and links are followed.
@@ -43,7 +43,12 @@ def image_folder(*, root: Text = None) -> FileSource:
         found = f"a single folder, {classes[0]}/" if classes else "no folders"
         raise UserError(f"{folders['train']} has {found}, but at least two classes are needed; expected {LAYOUTS}")
     spec = DataSpec("image_folder", {"label": Column("class", tuple(classes))})
-    return FileSource(spec, path, lambda: {part: _list(path, part, folders, classes) for part in folders})
+
+    def load(reading: Reading) -> Dataset:
+        parts = {part: _list(path, part, folders, classes) for part in folders}
+        return files_dataset(spec, parts, reading, str(path))
+
+    return Source(spec, load)
 
 
 def _find_parts(root: Path) -> dict[str, Path]:

@@ -3,7 +3,7 @@
 import functools
 import logging
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +11,8 @@ import numpy as np
 
 from ppcls_lite.config.catalog import register_dataset
 from ppcls_lite.config.options import Text
-from ppcls_lite.data.dataset import Column, DataSpec
-from ppcls_lite.data.files import FileNames, FileSource
+from ppcls_lite.data.dataset import Column, Dataset, DataSpec, Reading, Source
+from ppcls_lite.data.files import FileNames, files_dataset
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.files import user_path
 from ppcls_lite.utils.text import count, escape, show
@@ -34,7 +34,7 @@ def list_file(
     test_list: Text = None,
     class_map: Text = None,
     delimiter: str = " ",
-) -> FileSource:
+) -> Source:
     """Images named in list files, one per line: path, delimiter, class number; no header.
 
     Args:
@@ -64,41 +64,23 @@ def list_file(
     if len(classes) < 2:
         raise UserError(f"{class_source} has a single class, but at least two are needed")
     spec = DataSpec("list_file", {"label": Column("class", classes)})
-    return FileSource(spec, folder, lambda: _read_parts(folder, lists, read, classes, class_source))
+
+    def load(reading: Reading) -> Dataset:
+        if not folder.is_dir():
+            raise UserError(f"DataLoader.root {folder} is not a folder; expected the one that listed paths start from")
+        parts = {part: read(part) for part in lists}
+        for part, listed in parts.items():
+            _check_labels(lists[part], listed, parts["train"].labels, classes, class_source)
+        files = {part: (listed.names, listed.labels) for part, listed in parts.items()}
+        return files_dataset(spec, files, reading, str(folder))
+
+    return Source(spec, load)
 
 
 def _find(path: str, root: Path) -> Path:
     """``path`` relative to the working directory, or relative to ``root`` if it only exists there."""
     found = user_path(path)
     return root / found if not found.exists() and (root / found).exists() else found
-
-
-def _read_parts(
-    root: Path,
-    lists: dict[str, Path],
-    read: Callable[[str], "ListedFiles"],
-    classes: tuple[str, ...],
-    class_source: Path,
-) -> dict[str, tuple[FileNames, np.ndarray]]:
-    if not root.is_dir():
-        raise UserError(
-            f"DataLoader.root {root} is not a folder; expected the folder that listed paths are relative to"
-        )
-    parts = {part: read(part) for part in lists}
-    for part, listed in parts.items():
-        wrong = np.flatnonzero(listed.labels >= len(classes))
-        if len(wrong):
-            raise UserError(
-                f"{lists[part]}, line {listed.lines[wrong[0]]}: label {listed.labels[wrong[0]]} is not a class of "
-                f"{class_source}, which has 0 to {len(classes) - 1}; correct the line, or add the class there"
-            )
-        unseen = np.setdiff1d(listed.labels, parts["train"].labels)
-        if len(unseen):
-            logger.warning(
-                "warning: %s has %s without training images, first %s (%s)",
-                *(lists[part], count(len(unseen), "label"), unseen[0], classes[unseen[0]]),
-            )
-    return {part: (listed.names, listed.labels) for part, listed in parts.items()}
 
 
 @dataclass(frozen=True)
@@ -192,6 +174,22 @@ def _check_repeated(path: Path, listed: ListedFiles) -> None:
                 f"{path}: {_show(names.name(i))} has label {labels[i]} in line {lines[i]} and {labels[j]} in line "
                 f"{lines[j]}; remove one of the lines"
             )
+
+
+def _check_labels(
+    path: Path, listed: ListedFiles, train_labels: np.ndarray, classes: tuple[str, ...], class_source: Path
+) -> None:
+    wrong = np.flatnonzero(listed.labels >= len(classes))
+    if len(wrong):
+        raise UserError(
+            f"{path}, line {listed.lines[wrong[0]]}: label {listed.labels[wrong[0]]} is not a class of "
+            f"{class_source}, which has 0 to {len(classes) - 1}; correct the line, or add the class there"
+        )
+    unseen = np.setdiff1d(listed.labels, train_labels)
+    if len(unseen):
+        first = f"{unseen[0]} ({classes[unseen[0]]})"
+        what = count(len(unseen), "label")
+        logger.warning("warning: %s has %s without training images, first %s", path, what, first)
 
 
 def read_class_map(path: Path) -> tuple[str, ...]:
