@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -285,3 +286,11 @@ def test_a_machine_without_shared_memory(monkeypatch):
     monkeypatch.setattr(workers, "SHARED_MEMORY", "/nowhere")
     with pytest.raises(UserError, match="0 MiB available"):
         check_shared_memory(1, 1)
+
+
+def test_a_file_that_several_processes_skip_counts_once(monkeypatch):
+    from ppcls_lite.engine import build
+
+    loader = SimpleNamespace(split=SimpleNamespace(images=SimpleNamespace(skipped={"a.png", "b.png"})))
+    monkeypatch.setattr(build.processes, "gather", lambda skipped: [skipped, {"b.png", "c.png"}])
+    assert build.count_skipped(build.Loaders(loader, None, loader)) == 3
