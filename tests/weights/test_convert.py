@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_refused_with_its_names(checkpoint, tmp_path):
 def test_pytorch_s_own_files_need_torch(tmp_path, monkeypatch):
     (tmp_path / "x.pth").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(UserError, match=r"torch cannot be imported; pip install -r requirements-convert\.txt, or"):
+    with pytest.raises(UserError, match=r"needs torch, which cannot be imported; pip install -r requirements"):
         converting.convert(tmp_path / "x.pth", "resnet50")
 
 
