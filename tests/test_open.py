@@ -18,16 +18,16 @@ ARRAYS = '''
 import numpy as np
 
 from ppcls_lite.config.catalog import register_dataset
-from ppcls_lite.data.dataset import ArraySource, Column, DataSpec, labeled
+from ppcls_lite.data.dataset import Column, DataSpec, Source, array_source, labeled
 from ppcls_lite.config.options import Positive, Text
 
 SPEC = DataSpec("stripes", {"label": Column("class", ("across", "down"))}, 3, 32, (0.5,) * 3, (0.5,) * 3)
 
 
 @register_dataset
-def stripes(*, root: Text = None, images: Positive = 40) -> ArraySource:
+def stripes(*, root: Text = None, images: Positive = 40) -> Source:
     """Stripes across and down."""
-    return ArraySource(SPEC, lambda: (_make(images), _make(20), False, "made"))
+    return array_source(SPEC, lambda: (_make(images), _make(20), False, "made"))
 
 
 def _make(number):
@@ -43,32 +43,20 @@ from pathlib import Path
 import numpy as np
 
 from ppcls_lite.config.catalog import register_dataset
-from ppcls_lite.data.dataset import Column, DataSpec
-from ppcls_lite.data.files import files_dataset
-from ppcls_lite.data.names import FileNames
+from ppcls_lite.data.dataset import Column, DataSpec, Source
+from ppcls_lite.data.files import FileNames, files_dataset
 from ppcls_lite.config.options import Text
 
 
 @register_dataset
-def by_prefix(*, root: Text = None) -> "ByPrefix":
+def by_prefix(*, root: Text = None) -> Source:
     """Images whose names begin with their class, as cat_01.png does."""
-    return ByPrefix(Path(root))
-
-
-class ByPrefix:
-    def __init__(self, root):
-        self.root = root
-        self.files = sorted(path.name for path in root.iterdir())
-        self.classes = tuple(sorted({name.split("_")[0] for name in self.files}))
-        self.spec = DataSpec("by_prefix", {"label": Column("class", self.classes)})
-
-    def fetch(self):
-        pass
-
-    def load(self, reading):
-        labels = np.array([self.classes.index(name.split("_")[0]) for name in self.files])
-        names = FileNames.pack(str(self.root), (name.encode() for name in self.files))
-        return files_dataset(self.spec, {"train": (names, labels)}, reading, str(self.root))
+    files = sorted(path.name for path in Path(root).iterdir())
+    classes = sorted({name.split("_")[0] for name in files})
+    labels = np.array([classes.index(name.split("_")[0]) for name in files])
+    names = FileNames.pack(root, (name.encode() for name in files))
+    spec = DataSpec("by_prefix", {"label": Column("class", tuple(classes))})
+    return Source(spec, lambda reading: files_dataset(spec, {"train": (names, labels)}, reading, root))
 '''
 TASK = '''
 from ppcls_lite.data.dataset import Column

@@ -1,6 +1,6 @@
-"""Networks, one paper per file. ``build_model(name, **options)`` and ``list_models()`` are the front door.
+"""Networks, one paper per file, built with ``build_model(name, **options)`` and listed by ``list_models()``.
 
-Layers, network classes and factories are importable from here by name; the first one asked for imports paddle.
+Layers, network classes and factories can be imported from here by name. Only this imports paddle.
 """
 
 import importlib

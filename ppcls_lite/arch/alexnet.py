@@ -1,22 +1,22 @@
-"""AlexNet as "Dive into Deep Learning" teaches it, and LeNet, its stated ancestor.
+"""AlexNet as in "Dive into Deep Learning", and LeNet.
 
 Paper: Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012.
-Code consulted: d2l-ai/d2l-zh (chapter on AlexNet: one channel, widths, dropout, Xavier weights).
+Code consulted: d2l-ai/d2l-zh (chapter on AlexNet: one channel, widths, dropout, Xavier initialization).
 """
 
 from paddle import Tensor, nn
 from paddle.vision.models import LeNet as VisionLeNet
 
-from ppcls_lite.arch.heads import Backbone
+from ppcls_lite.arch.base import Backbone
 from ppcls_lite.arch.registry import register_model
 from ppcls_lite.config.options import Channels, Classes
 
 
 class AlexNet(Backbone, nn.Layer):
-    """Five convolutions with three max-poolings, three fully connected layers, ReLU, dropout 0.5.
+    """Five convolutions with three max-poolings, then three fully connected layers; ReLU and dropout 0.5.
 
-    The fully connected layers fix the input: [N, in_channels, 224, 224]; output float32 logits [N, num_classes].
-    Weights start Xavier-uniform, biases at 0.
+    Input [N, in_channels, 224, 224], output float32 logits [N, num_classes]. Weights are initialized Xavier-uniform,
+    biases with 0.
     """
 
     input_size = 224
@@ -58,7 +58,7 @@ class AlexNet(Backbone, nn.Layer):
                 zero(layer.bias)
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
-        """Outputs before each pooling, finest first: 54, 26 and 12 pixels."""
+        """Outputs before each pooling, with sides of 54, 26 and 12 pixels."""
         outputs = []
         for stage in self.stages:
             x = stage(x)
@@ -66,13 +66,13 @@ class AlexNet(Backbone, nn.Layer):
         return outputs
 
     def forward_pooled(self, x: Tensor) -> Tensor:
-        """What the last fully connected layer gets [N, 4096]."""
+        """Input of the last fully connected layer [N, 4096]."""
         x = self.pool(self.forward_features(x)[-1]).flatten(1)
         return self.classifier[:-1](x)
 
 
 class LeNet(Backbone, VisionLeNet):
-    """``paddle.vision.models.LeNet`` with its stage outputs: two convolutions, three fully connected layers.
+    """``paddle.vision.models.LeNet`` (two convolutions, three fully connected layers) with ``forward_features``.
 
     Input [N, in_channels, 28, 28], output float32 logits [N, num_classes].
     """
@@ -88,7 +88,7 @@ class LeNet(Backbone, VisionLeNet):
             self.features[0] = nn.Conv2D(in_channels, 6, 3, padding=1)
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
-        """Outputs of the two convolutions before their poolings, finest first: 28 and 10 pixels."""
+        """Outputs before each pooling, with sides of 28 and 10 pixels."""
         outputs = []
         for layer in self.features:
             x = layer(x)
@@ -97,17 +97,17 @@ class LeNet(Backbone, VisionLeNet):
         return outputs
 
     def forward_pooled(self, x: Tensor) -> Tensor:
-        """What the last fully connected layer gets [N, 84]."""
+        """Input of the last fully connected layer [N, 84]."""
         return self.fc[:-1](self.features(x).flatten(1))
 
 
 @register_model
 def alexnet(**options) -> AlexNet:
-    """AlexNet on gray images of 224 px (46.8M parameters, 0.94G multiply-adds)."""
+    """AlexNet for gray images of 224 px (46.8M parameters, 0.94G multiply-adds)."""
     return AlexNet(**options)
 
 
 @register_model
 def lenet(**options) -> LeNet:
-    """LeNet on gray images of 28 px (61,610 parameters)."""
+    """LeNet for gray images of 28 px (61,610 parameters)."""
     return LeNet(**options)

@@ -1,4 +1,4 @@
-"""DenseNet for ImageNet (paddle.vision's) and for CIFAR.
+"""DenseNet for ImageNet (from paddle.vision) and for CIFAR.
 
 Paper: Huang et al., "Densely Connected Convolutional Networks", arXiv:1608.06993 (section 3, Table 1).
 Code consulted: liuzhuang13/DenseNet (CIFAR widths, transitions, the recipe).
@@ -11,19 +11,16 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 from paddle.vision.models import DenseNet as VisionDenseNet
 
-from ppcls_lite.arch.common import initialize_convolutions
-from ppcls_lite.arch.heads import Backbone
+from ppcls_lite.arch.base import Backbone, initialize_convolutions
 from ppcls_lite.arch.registry import register_model
 from ppcls_lite.config.options import Channels, Classes, Depth, Fraction, Growth, Init
 from ppcls_lite.utils.errors import UserError
 
-CIFAR_FEATURE_STRIDES = (1, 2, 4)
-
 
 class BNReLUConv(nn.Layer):
-    """Pre-activation: conv(relu(bn(x))), sides kept."""
+    """Pre-activation: conv(relu(bn(x))), with "same" padding."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3):
         super().__init__()
         self.bn = nn.BatchNorm2D(in_channels)
         self.conv = nn.Conv2D(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias_attr=False)
@@ -33,13 +30,13 @@ class BNReLUConv(nn.Layer):
 
 
 class DenseBlock(nn.Layer):
-    """``depth`` layers, each on the concatenation of the block's input and all layers before it.
+    """``depth`` layers; each takes the concatenation of the block's input and the outputs of all previous layers.
 
     Args:
-        in_channels: of the block's input.
-        growth: channels that each layer adds.
-        depth: layers.
-        bottleneck: a 1x1 convolution to four times ``growth`` before each 3x3 (DenseNet-B).
+        in_channels: channels of the input.
+        growth: output channels of each layer.
+        depth: number of layers.
+        bottleneck: add a 1x1 convolution to ``4 * growth`` channels before each 3x3 convolution (DenseNet-B).
     """
 
     def __init__(self, in_channels: int, growth: int, depth: int, bottleneck: bool = False):
@@ -48,9 +45,9 @@ class DenseBlock(nn.Layer):
         for i in range(depth):
             channels = in_channels + i * growth
             if bottleneck:
-                layers.append(nn.Sequential(BNReLUConv(channels, 4 * growth, 1), BNReLUConv(4 * growth, growth, 3)))
+                layers.append(nn.Sequential(BNReLUConv(channels, 4 * growth, 1), BNReLUConv(4 * growth, growth)))
             else:
-                layers.append(BNReLUConv(channels, growth, 3))
+                layers.append(BNReLUConv(channels, growth))
         self.layers = nn.LayerList(layers)
         self.out_channels = in_channels + depth * growth
 
@@ -64,17 +61,17 @@ class CifarDenseNet(Backbone, nn.Layer):
     """3x3 convolution, three blocks with transitions (1x1 convolution, 2x2 average pooling) between them, classifier.
 
     Args:
-        build_block: from the number of input channels, a block with ``out_channels``.
+        build_block: builds a block with attribute ``out_channels`` from the number of input channels.
         stem_channels: channels of the first convolution.
-        compression: share of its channels that a transition keeps (DenseNet-C).
-        last_channels: width of a further transition, without pooling, behind the last block; None for no such.
-        num_classes: outputs.
+        compression: share of channels that a transition keeps (DenseNet-C).
+        last_channels: width of one more transition, without pooling, after the last block; None for none.
+        num_classes: number of outputs.
         init: ``"kaiming"`` or ``"paddle"``.
 
-    Input [N, 3, H, W] with sides of at least 32, output float32 logits [N, num_classes].
+    Input [N, in_channels, H, W] with sides of at least 32, output float32 logits [N, num_classes].
     """
 
-    feature_strides = CIFAR_FEATURE_STRIDES
+    feature_strides = (1, 2, 4)
 
     def __init__(
         self,
@@ -105,7 +102,7 @@ class CifarDenseNet(Backbone, nn.Layer):
         initialize_convolutions(self, init)
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
-        """Outputs of the three blocks, finest first."""
+        """Outputs of the three blocks, highest resolution first."""
         x = self.conv(x)
         outputs = []
         for i, block in enumerate(self.blocks):
@@ -124,11 +121,11 @@ class CifarDenseNet(Backbone, nn.Layer):
 
 
 class DenseNet(Backbone, VisionDenseNet):
-    """``paddle.vision.models.DenseNet`` for ImageNet sizes, with the stage outputs that it does not give.
+    """``paddle.vision.models.DenseNet`` for ImageNet, with ``forward_features``.
 
     Args:
         depth: 121, 161, 169 or 201.
-        num_classes: outputs.
+        num_classes: number of outputs.
         init: ``"kaiming"`` or ``"paddle"`` for the convolutions.
 
     Input [N, 3, H, W] with sides of at least 32, output float32 logits [N, num_classes].
@@ -139,9 +136,8 @@ class DenseNet(Backbone, VisionDenseNet):
 
     def __init__(self, depth: int, *, num_classes: Classes = 1000, init: Init = "kaiming"):
         super().__init__(layers=depth, num_classes=num_classes)
-        stem, growth = (96, 48) if depth == 161 else (64, 32)
+        channels, growth = (96, 48) if depth == 161 else (64, 32)
         self.feature_channels = []
-        channels = stem
         for layers in self.block_config:
             channels += layers * growth
             self.feature_channels.append(channels)
@@ -149,7 +145,7 @@ class DenseNet(Backbone, VisionDenseNet):
         initialize_convolutions(self, init)
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
-        """Outputs of the four blocks, finest first."""
+        """Outputs of the four blocks, highest resolution first."""
         x = self.pool2d_max(self.conv1_func(x))
         outputs = []
         for i, block in enumerate(self.dense_block_func_list):
@@ -198,10 +194,10 @@ def densenet_cifar(
     in_channels: Channels = 3,
     init: Init = "kaiming",
 ) -> CifarDenseNet:
-    """DenseNet for CIFAR by depth and growth; the defaults are DenseNet-BC (100, 12): 0.8M parameters.
+    """DenseNet for CIFAR of any depth and growth. The defaults are DenseNet-BC (100, 12): 0.8M parameters.
 
     Raises:
-        UserError: no such depth.
+        UserError: invalid depth, or a compression that leaves no channel.
     """
     step = 6 if bottleneck else 3
     if depth < step + 4 or (depth - 4) % step:
@@ -209,21 +205,15 @@ def densenet_cifar(
             f"depth is {depth}, expected {step} n + 4, such as 40, for bottleneck={str(bottleneck).lower()}"
         )
     if int(compression * growth) < 1:
-        raise UserError(f"compression is {compression:g}, which leaves no channel; take a larger one")
+        raise UserError(f"compression is {compression:g}, which leaves no channel; set a larger one")
+    options = {"num_classes": num_classes, "in_channels": in_channels, "init": init}
+    stem_channels = 2 * growth if bottleneck else 16
     blocks = (depth - 4) // step
-    stem = 2 * growth if bottleneck else 16
-    return CifarDenseNet(
-        lambda channels: DenseBlock(channels, growth, blocks, bottleneck),
-        stem,
-        compression,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        init=init,
-    )
+    return CifarDenseNet(lambda c: DenseBlock(c, growth, blocks, bottleneck), stem_channels, compression, **options)
 
 
 @register_model
 def densenet40(*, num_classes: Classes = 10, in_channels: Channels = 3, init: Init = "kaiming") -> CifarDenseNet:
-    """DenseNet-40 (growth 12), which the VoVNet paper takes apart: 1.0M parameters."""
+    """DenseNet-40 (growth 12), the baseline of the VoVNet paper's analysis: 1.0M parameters."""
     options = {"num_classes": num_classes, "in_channels": in_channels, "init": init}
     return CifarDenseNet(lambda channels: DenseBlock(channels, 12, 12), 16, **options)

@@ -6,8 +6,7 @@ Code consulted: d-li14/octconv.pytorch (octave ratios per block, parameter names
 
 from paddle import Tensor, nn
 
-from ppcls_lite.arch.common import initialize_convolutions, scaled_channels
-from ppcls_lite.arch.heads import Backbone
+from ppcls_lite.arch.base import Backbone, initialize_convolutions, scaled_channels
 from ppcls_lite.arch.octave import ConvBNAct, Pair
 from ppcls_lite.arch.registry import register_model
 from ppcls_lite.config.options import Channels, Classes, Downsample, Exchange, Fraction, Init, Stem, Width
@@ -19,15 +18,15 @@ BLOCKS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)]
 class OctMobileNet(Backbone, nn.Layer):
     """Stem, 13 blocks of 3x3 depthwise and 1x1 octave convolution, average pooling of the high branch, classifier.
 
-    The first block opens the octave in its 1x1 convolution, the eleventh closes it. ``alpha=0`` with
-    ``downsample="stride"`` is MobileNetV1.
+    The 1x1 convolution of the first block creates the low branch, and that of the eleventh removes it. ``alpha=0``
+    with ``downsample="stride"`` is MobileNetV1.
 
     Args:
-        num_classes: outputs of the classifier.
+        num_classes: number of outputs.
         alpha: share of low channels.
         scale: width multiplier.
-        stem: ``"imagenet"`` (first convolution strides by 2, total stride 32) or ``"cifar"`` (by 1, total stride 16).
-        bias: a bias in every convolution (the article's networks have it; batch norm makes it redundant).
+        stem: ``"imagenet"`` (first stride 2, total stride 32) or ``"cifar"`` (first stride 1, total stride 16).
+        bias: bias in all convolutions, as in the article's networks; redundant before batch norm.
         init: ``"kaiming"`` or ``"paddle"``.
         downsample, exchange: see :class:`~ppcls_lite.arch.octave.OctaveConv`.
 
@@ -58,11 +57,9 @@ class OctMobileNet(Backbone, nn.Layer):
         alphas = [0.0, *[alpha] * 10, 0.0, 0.0, 0.0]
         for i, (width, block_stride) in enumerate(BLOCKS):
             out_channels = scaled_channels(width, scale)
-            # The eleventh block's depthwise convolution still has both branches: its 1x1 closes the octave.
-            depthwise = ConvBNAct(
-                channels, channels, 3, alphas[i], alphas[i], block_stride, 1, groups=channels, **options
-            )
-            pointwise = ConvBNAct(channels, out_channels, 1, alphas[i], alphas[i + 1], **options)
+            a_in, a_out = alphas[i], alphas[i + 1]
+            depthwise = ConvBNAct(channels, channels, 3, a_in, a_in, block_stride, 1, groups=channels, **options)
+            pointwise = ConvBNAct(channels, out_channels, 1, a_in, a_out, **options)
             features.append(nn.Sequential(depthwise, pointwise))
             channels, stride = out_channels, stride * block_stride
             if i + 1 == len(BLOCKS) or BLOCKS[i + 1][1] == 2:
@@ -76,7 +73,7 @@ class OctMobileNet(Backbone, nn.Layer):
         initialize_convolutions(self, init)
 
     def forward_features(self, x: Tensor) -> list[Tensor | Pair]:
-        """Outputs of the five stages, finest first; a pair where the stage is octave, else a tensor."""
+        """Outputs of the five stages, highest resolution first: a pair if there is a low branch, else a tensor."""
         outputs = []
         for i, block in enumerate(self.features):
             x = block(x)

@@ -1,14 +1,13 @@
-"""Octave convolution: the operator, and its compositions with batch norm and ReLU.
+"""Octave convolution, alone and with batch norm and ReLU.
 
 Paper: Chen et al., "Drop an Octave", ICCV 2019, arXiv:1904.05049, sections 3.2-3.3.
 Code consulted: facebookresearch/OctConv (the operator's semantics), d-li14/octconv.pytorch (names).
 
 A feature is a pair ``(x_h, x_l)``: high [N, C - c, H, W] and low [N, c, ceil(H/2), ceil(W/2)], with c = int(alpha * C).
-An absent branch (no channels) is None, and a plain tensor stands for ``(x, None)``.
+A branch without channels is None, and a plain tensor ``x`` means ``(x, None)``.
 
-Borders: every pooling rounds up, and the last row or column of an odd side averages only the pixels that exist; the
-upsampled low branch is cropped to the high one. So any input size works, and the sizes are those of strided 3x3
-convolutions with padding 1.
+All sizes are supported and equal those of 3x3 convolutions with stride 2 and padding 1: pooling rounds up and averages
+only existing pixels at the border, and the upsampled low branch is cropped to the size of the high branch.
 """
 
 from functools import cached_property
@@ -23,34 +22,34 @@ Pair = tuple[Tensor | None, Tensor | None]
 
 
 def split_channels(channels: int, alpha: float) -> tuple[int, int]:
-    """(high, low) channels at ratio ``alpha``, low = int(alpha * channels) without losing one to float rounding."""
+    """(high, low) channels, with low = int(alpha * channels); rounding first avoids float errors."""
     low = int(round(alpha * channels, 6))
     return channels - low, low
 
 
 def as_pair(x: Tensor | Pair) -> Pair:
-    """``x`` itself if it is a pair, else ``(x, None)``."""
+    """``x`` if it is a pair, else ``(x, None)``."""
     return x if isinstance(x, tuple | list) else (x, None)
 
 
 def pool2(x: Tensor) -> Tensor:
-    """2x2 average pooling, rounding sizes up: [N, C, H, W] -> [N, C, ceil(H/2), ceil(W/2)]."""
+    """2x2 average pooling that rounds sizes up: [N, C, H, W] -> [N, C, ceil(H/2), ceil(W/2)]."""
     return F.avg_pool2d(x, 2, 2, ceil_mode=True)
 
 
 def upsample2(x: Tensor, size: list[int] | None = None) -> Tensor:
-    """Nearest upsampling by 2: [N, C, h, w] -> [N, C, 2h, 2w], or ``size`` where a side is one less.
+    """Nearest upsampling by 2: [N, C, h, w] -> [N, C, 2h, 2w], or to ``size``, whose sides may be one less.
 
-    To one less, nearest interpolation is the crop of the full size: floor(i * h / (2h - 1)) == i // 2.
+    The result of size 2h - 1 is a crop of that of size 2h, because floor(i * h / (2h - 1)) == i // 2.
     """
     return F.interpolate(x, size=size or [2 * x.shape[2], 2 * x.shape[3]], mode="nearest")
 
 
 def add_upsampled(y_h: Tensor, y_l: Tensor) -> Tensor:
-    """``y_h + upsample2(y_l)``: the low branch's contribution to the high one.
+    """``y_h + upsample2(y_l)``: add the low branch to the high branch.
 
-    Adding by reshape and broadcast, which never writes the upsampled tensor, took up to three times as long on the CPU
-    (docs/results.md); it is in ``measure.steps`` to compare with.
+    Reshape and broadcast avoid writing the upsampled tensor, but took up to three times as long on the CPU
+    (docs/results.md, ``measure.steps``).
 
     Args:
         y_h: [N, C, H, W].
@@ -60,7 +59,7 @@ def add_upsampled(y_h: Tensor, y_l: Tensor) -> Tensor:
 
 
 class OctaveInput:
-    """A pair whose poolings are computed at most once, however many convolutions read it."""
+    """A pair whose poolings are computed at most once and shared by all convolutions that read it."""
 
     def __init__(self, x: Tensor | Pair):
         self.x_h, self.x_l = as_pair(x)
@@ -82,23 +81,23 @@ class OctaveConv(nn.Layer):
     """Octave convolution, paper eq. 2-4: up to four convolutions between a high and a low branch.
 
     stride 1: ``y_h = h2h(x_h) + up(l2h(x_l))``, ``y_l = l2l(x_l) + h2l(pool2(x_h))``.
-    stride 2: ``y_h = h2h(pool2(x_h)) + l2h(x_l)``, ``y_l = l2l(pool2(x_l)) + h2l(pool2(pool2(x_h)))``: the input is
-    pooled and the convolutions keep stride 1; with ``downsample="stride"`` they stride instead of each pooling.
-    Depthwise (``groups == in_channels > 1``): h2h and l2l only. Otherwise all paths keep ``groups``.
+    stride 2: ``y_h = h2h(pool2(x_h)) + l2h(x_l)``, ``y_l = l2l(pool2(x_l)) + h2l(pool2(pool2(x_h)))``. With
+    ``downsample="stride"``, convolutions have strides instead of each pooling.
+    Depthwise (``groups == in_channels > 1``): h2h and l2l only. Otherwise all paths have ``groups``.
 
     Args:
-        in_channels, out_channels: of both branches together.
+        in_channels, out_channels: channels of both branches together.
         kernel_size: side of the square kernel.
         alpha_in, alpha_out: share of low channels, in [0, 1].
         stride: 1 or 2.
-        padding, dilation, groups: as in ``nn.Conv2D``. With two branches the padding must keep the size.
-        bias: a bias in every path; off before batch norm.
+        padding, dilation, groups: as in ``nn.Conv2D``. With two branches the padding must preserve the size.
+        bias: bias in all paths; not needed before batch norm.
         downsample: ``"pool"`` or ``"stride"`` (paper Table 3).
-        exchange: which paths between the branches exist where both sides have both (paper Table 3): ``"both"``,
-            ``"h2l"``, ``"l2h"``, ``"none"``. Where a branch opens or closes, its path always exists.
+        exchange: paths between the branches if input and output have both (paper Table 3): ``"both"``, ``"h2l"``,
+            ``"l2h"`` or ``"none"``. A path to a new branch, or from one that ends, always exists.
 
     Raises:
-        UserError: a combination that no convolution can have, with the reason.
+        UserError: invalid combination of arguments.
     """
 
     def __init__(
@@ -122,9 +121,9 @@ class OctaveConv(nn.Layer):
         coerce(exchange, Exchange, "exchange")
         coerce(groups, Positive, "groups")
         if stride not in (1, 2):
-            raise UserError(f"an octave convolution has stride 1 or 2, not {stride}")
+            raise UserError(f"stride is {stride}, expected 1 or 2")
         if not (0 <= alpha_in <= 1 and 0 <= alpha_out <= 1):
-            raise UserError(f"alpha_in and alpha_out lie in [0, 1], not {alpha_in} and {alpha_out}")
+            raise UserError(f"alpha_in and alpha_out are {alpha_in} and {alpha_out}, expected values in [0, 1]")
         self.in_split = split_channels(in_channels, alpha_in)
         self.out_split = split_channels(out_channels, alpha_out)
         self.stride, self.downsample = stride, downsample
@@ -132,22 +131,21 @@ class OctaveConv(nn.Layer):
         paths = _paths(self.in_split, self.out_split, exchange, depthwise)
         if paths != {"h2h"} and 2 * padding != dilation * (kernel_size - 1):
             raise UserError(
-                f"an octave convolution with a low branch needs the padding that keeps the size, "
-                f"dilation * (kernel_size - 1) / 2, not {padding} for kernel {kernel_size} and dilation {dilation}"
+                f"padding is {padding}, but an octave convolution with a low branch must preserve the size: expected "
+                f"dilation * (kernel_size - 1) / 2 for kernel_size {kernel_size} and dilation {dilation}"
             )
 
-        # Stride mode: each convolution takes over the poolings that its path would have.
+        # With downsample="stride", strides replace the poolings of each path.
         strides = {"l2l": stride, "l2h": 1, "h2l": 2 * stride, "h2h": stride}
         for path in ("l2l", "l2h", "h2l", "h2h"):
             conv = None
             if path in paths:
-                c_in = self.in_split[path[0] == "l"]
-                c_out = self.out_split[path[2] == "l"]
+                c_in, c_out = self.in_split[path[0] == "l"], self.out_split[path[2] == "l"]
                 conv_groups = c_in if depthwise else groups
                 if c_in % conv_groups or c_out % conv_groups:
                     raise UserError(
                         f"path {path} of an octave convolution has {c_in} -> {c_out} channels, "
-                        f"which {conv_groups} groups do not divide"
+                        f"which are not divisible by {conv_groups} groups"
                     )
                 conv = nn.Conv2D(
                     c_in,
@@ -162,7 +160,7 @@ class OctaveConv(nn.Layer):
             setattr(self, f"conv_{path}", conv)
 
     def forward(self, x: Tensor | Pair | OctaveInput) -> Pair:
-        """``(x_h, x_l)`` -> ``(y_h, y_l)``; an :class:`OctaveInput` shares its poolings with other convolutions."""
+        """``(x_h, x_l)`` -> ``(y_h, y_l)``."""
         h2h, l2h, l2l, h2l = self.paths(x)
         if self.stride == 1 and h2h is not None and l2h is not None:
             y_h = add_upsampled(h2h, l2h)
@@ -171,7 +169,7 @@ class OctaveConv(nn.Layer):
         return y_h, add(l2l, h2l)
 
     def paths(self, x: Tensor | Pair | OctaveInput) -> tuple[Tensor | None, ...]:
-        """The outputs of the paths h2h, l2h, l2l and h2l where they exist; that of l2h before it is upsampled."""
+        """Outputs of the paths h2h, l2h (before upsampling), l2l and h2l; None for paths that do not exist."""
         x = x if isinstance(x, OctaveInput) else OctaveInput(x)
         for branch, channels in (("high", self.in_split[0]), ("low", self.in_split[1])):
             if (getattr(x, f"x_{branch[0]}") is None) != (channels == 0):
@@ -195,7 +193,7 @@ class OctaveConv(nn.Layer):
 class ConvBN(nn.Layer):
     """Octave convolution, then batch norm on each branch. Takes the arguments of :class:`OctaveConv`.
 
-    ``shortcut``, a pair with the branches of the output, is added to it.
+    ``shortcut``, a pair of the output's shapes, is added to the output.
     """
 
     def __init__(self, *args, **kwargs):
@@ -224,18 +222,18 @@ def relu(x: Pair) -> Pair:
 
 
 def add(x: Tensor | None, y: Tensor | None) -> Tensor | None:
-    """The sum of what is there."""
+    """The sum of the tensors that are not None."""
     return y if x is None else x if y is None else x + y
 
 
 def _paths(in_split: tuple[int, int], out_split: tuple[int, int], exchange: str, depthwise: bool) -> set[str]:
-    """The paths that exist: between branches that have channels, as ``exchange`` allows."""
+    """The paths between branches with channels, restricted by ``exchange``."""
     sources = [name for name, channels in zip("hl", in_split, strict=True) if channels]
     targets = [name for name, channels in zip("hl", out_split, strict=True) if channels]
     paths = {f"{source}2{target}" for source in sources for target in targets}
     if depthwise:
         if sources != targets:
-            raise UserError("a depthwise octave convolution keeps its branches apart: alpha_out must equal alpha_in")
+            raise UserError("a depthwise octave convolution cannot change the split; set alpha_out equal to alpha_in")
         return paths - {"h2l", "l2h"}
     if len(paths) == 4 and exchange != "both":
         paths -= {"h2l", "l2h"} - {exchange}

@@ -1,7 +1,4 @@
-"""The registry of networks: names, options and construction.
-
-A factory in a file of this package becomes a model by ``@register_model``.
-"""
+"""The networks by name, and their construction. ``@register_model`` makes a factory in this package a model."""
 
 import functools
 from collections.abc import Callable
@@ -11,31 +8,28 @@ from ppcls_lite.config import options as option_types
 from ppcls_lite.config.catalog import MODELS, Option
 from ppcls_lite.utils.errors import UserError
 
-
-def list_models() -> list[str]:
-    """Names of all networks, sorted."""
-    return MODELS.names()
+list_models = MODELS.names
 
 
 def model_options(name: str) -> dict[str, Option]:
-    """The options of model ``name``, ``pretrained`` aside.
+    """The options of model ``name``, without ``pretrained``.
 
     Raises:
-        UserError: no such model; the nearest name is given.
+        UserError: unknown model; the message suggests the nearest name.
     """
     return MODELS.entry(name).options
 
 
 def fixed_input_size(name: str) -> int | None:
-    """The only side of images that model ``name`` takes (``input_size`` of its class), or None where it takes any."""
+    """The image size that model ``name`` requires (``input_size`` of its class), or None if it takes any size."""
     return MODELS.entry(name).constants.get("input_size")
 
 
 def check_input_size(name: str, size: int, key: str) -> None:
-    """Check the side of images that model ``name`` is to work on; it is reported as ``key``.
+    """Check that model ``name`` takes images of ``size`` pixels; ``key`` names the setting in the message.
 
     Raises:
-        UserError: a side that the model does not take.
+        UserError: it does not.
     """
     fixed = fixed_input_size(name)
     if fixed and size != fixed:
@@ -44,26 +38,21 @@ def check_input_size(name: str, size: int, key: str) -> None:
         raise UserError(f"{key} is {size}, expected 32 to 4096")
 
 
-def check_options(name: str, given: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """See :meth:`Catalog.check_options`."""
-    return MODELS.check_options(name, given, prefix)
-
-
 def build_model(name: str, **options: Any):
     """Build network ``name`` as a ``paddle.nn.Layer``.
 
     Args:
         name: one of :func:`list_models`.
-        options: the factory's keywords (:func:`model_options`), and ``pretrained``: a path to weights or a run folder.
+        options: options of the model (:func:`model_options`), and ``pretrained``: a path of weights or a run folder.
 
     Raises:
-        UserError: unknown name, unknown option or wrong value.
+        UserError: unknown model or option, or invalid value.
     """
     return MODELS.factory(name)(**options)
 
 
 def register_model(factory: Callable) -> Callable:
-    """Make a factory a model: check its options, and load ``pretrained`` weights after construction."""
+    """Make a factory a model, which checks its options and loads ``pretrained`` weights."""
     name = factory.__name__
 
     @functools.wraps(factory)
@@ -74,7 +63,7 @@ def register_model(factory: Callable) -> Callable:
                 f"no weights are published for {name}; pass pretrained=PATH, a run folder, "
                 "a .pdparams or a .safetensors file"
             )
-        network = factory(**check_options(name, options))
+        network = factory(**MODELS.check_options(name, options))
         if pretrained:
             from ppcls_lite.weights.load import load_pretrained
 

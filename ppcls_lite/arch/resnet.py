@@ -1,7 +1,7 @@
 """ResNet and Oct-ResNet, for ImageNet and CIFAR sizes.
 
 Papers: He et al., arXiv:1512.03385 (Tables 1 and 6); Chen et al., "Drop an Octave", arXiv:1904.05049 (section 4.2).
-Code consulted: facebookresearch/OctConv and d-li14/octconv.pytorch (where the octave opens and closes, names).
+Code consulted: facebookresearch/OctConv and d-li14/octconv.pytorch (where the low branch begins and ends, names).
 """
 
 from typing import Annotated
@@ -9,29 +9,17 @@ from typing import Annotated
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from ppcls_lite.arch.common import initialize_convolutions, scaled_channels
-from ppcls_lite.arch.heads import Backbone
+from ppcls_lite.arch.base import Backbone, initialize_convolutions, scaled_channels
 from ppcls_lite.arch.octave import ConvBN, ConvBNAct, OctaveInput, Pair, relu
 from ppcls_lite.arch.registry import register_model
 from ppcls_lite.config.options import ADDED, Channels, Classes, Downsample, Exchange, Fraction, Init, Stem, Width
 
-IMAGENET_WIDTHS = (64, 128, 256, 512)
-CIFAR_WIDTHS = (16, 32, 64)
-
-# Blocks per stage. 26 and 200 as in the OctConv paper, 20 and 56 for CIFAR.
-LAYERS = {
-    20: (3, 3, 3),
-    26: (2, 2, 2, 2),
-    50: (3, 4, 6, 3),
-    56: (9, 9, 9),
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-    200: (3, 24, 36, 3),
-}
-
 
 class BasicBlock(nn.Layer):
-    """Residual block: relu(f(x) + shortcut(x)) on both branches, f = 3x3, 3x3; the first one strides."""
+    """Residual block on both branches: relu(f(x) + shortcut(x)), where f is two 3x3 convolutions.
+
+    The first convolution has the stride.
+    """
 
     expansion = 1
 
@@ -47,9 +35,9 @@ class BasicBlock(nn.Layer):
 
 
 class Bottleneck(nn.Layer):
-    """Residual block: relu(f(x) + shortcut(x)) on both branches, f = 1x1, 3x3, 1x1 to four times the width.
+    """Residual block on both branches: relu(f(x) + shortcut(x)), where f is 1x1, 3x3 and 1x1 convolutions.
 
-    The 3x3 strides (the layout called v1b).
+    The last convolution has four times the width. The 3x3 convolution has the stride (layout v1b).
     """
 
     expansion = 4
@@ -70,7 +58,7 @@ class Bottleneck(nn.Layer):
 def _projection(
     in_channels: int, out_channels: int, stride: int, alpha_in: float, alpha_out: float, options: dict
 ) -> nn.Sequential | None:
-    """The shortcut's 1x1 convolution where the shape or the split into branches changes, else None."""
+    """The shortcut's 1x1 convolution, or None if neither the shape nor the split into branches changes."""
     if stride == 1 and in_channels == out_channels and alpha_in == alpha_out:
         return None
     return nn.Sequential(ConvBN(in_channels, out_channels, 1, alpha_in, alpha_out, stride, **options))
@@ -83,29 +71,28 @@ def _shortcut(x: OctaveInput, projection: nn.Sequential | None) -> Pair:
 class OctResNet(Backbone, nn.Layer):
     """Plain stem, stages of residual blocks, average pooling of the high branch, classifier.
 
-    The first block opens the octave, the first block of the last stage closes it. ``alpha=0`` with
+    The first block creates the low branch, and the first block of the last stage removes it. ``alpha=0`` with
     ``downsample="stride"`` is ResNet.
 
     Args:
         block: :class:`BasicBlock` or :class:`Bottleneck`.
-        layers: blocks per stage.
-        widths: width of each stage.
-        num_classes: outputs of the classifier.
+        layers, widths: blocks and width of each stage.
+        num_classes: number of outputs.
         alpha: share of low channels.
         scale: width multiplier.
-        stem: ``"imagenet"`` (7x7 convolution by 2 and 3x3 max-pooling by 2) or ``"cifar"`` (3x3 convolution by 1).
-        bias: a bias in every convolution (the article's networks have it; batch norm makes it redundant).
+        stem: ``"imagenet"`` (7x7 convolution and 3x3 max pooling, both with stride 2) or ``"cifar"`` (3x3 convolution).
+        bias: bias in all convolutions, as in the article's networks; redundant before batch norm.
         init: ``"kaiming"`` or ``"paddle"``.
         downsample, exchange: see :class:`~ppcls_lite.arch.octave.OctaveConv`.
 
-    Input [N, 3, H, W] with sides of at least 32, output float32 logits [N, num_classes].
+    Input [N, in_channels, H, W] with sides of at least 32, output float32 logits [N, num_classes].
     """
 
     def __init__(
         self,
         block: type[BasicBlock | Bottleneck],
         layers: tuple[int, ...],
-        widths: tuple[int, ...] = IMAGENET_WIDTHS,
+        widths: tuple[int, ...],
         *,
         num_classes: Classes = 1000,
         in_channels: Channels = 3,
@@ -154,7 +141,7 @@ class OctResNet(Backbone, nn.Layer):
         return outputs
 
     def forward_features(self, x: Tensor) -> list[Tensor | Pair]:
-        """Outputs of the stages, finest first; a pair where the stage is octave, else a tensor."""
+        """Outputs of the stages, highest resolution first: a pair if the stage has a low branch, else a tensor."""
         return [x if x[1] is not None else x[0] for x in self._stages(x)]
 
     def forward_pooled(self, x: Tensor) -> Tensor:
@@ -163,109 +150,105 @@ class OctResNet(Backbone, nn.Layer):
         return self.avgpool(x_h).flatten(1)
 
 
+# Block, blocks per stage, widths. 26 and 200 layers as in the OctConv paper, 20 and 56 for CIFAR.
+VARIANTS = {
+    20: (BasicBlock, (3, 3, 3), (16, 32, 64)),
+    26: (Bottleneck, (2, 2, 2, 2), (64, 128, 256, 512)),
+    50: (Bottleneck, (3, 4, 6, 3), (64, 128, 256, 512)),
+    56: (BasicBlock, (9, 9, 9), (16, 32, 64)),
+    101: (Bottleneck, (3, 4, 23, 3), (64, 128, 256, 512)),
+    152: (Bottleneck, (3, 8, 36, 3), (64, 128, 256, 512)),
+    200: (Bottleneck, (3, 24, 36, 3), (64, 128, 256, 512)),
+}
+
+
 @register_model
 def oct_resnet26(**options) -> OctResNet:
     """Oct-ResNet-26."""
-    return OctResNet(Bottleneck, LAYERS[26], **options)
+    return OctResNet(*VARIANTS[26], **options)
 
 
 @register_model
 def resnet26(*, downsample: Downsample = "stride", **options) -> OctResNet:
     """ResNet-26."""
-    return OctResNet(Bottleneck, LAYERS[26], alpha=0.0, exchange="both", downsample=downsample, **options)
+    return OctResNet(*VARIANTS[26], alpha=0.0, exchange="both", downsample=downsample, **options)
 
 
 @register_model
 def oct_resnet50(**options) -> OctResNet:
     """Oct-ResNet-50."""
-    return OctResNet(Bottleneck, LAYERS[50], **options)
+    return OctResNet(*VARIANTS[50], **options)
 
 
 @register_model
 def resnet50(*, downsample: Downsample = "stride", **options) -> OctResNet:
     """ResNet-50."""
-    return OctResNet(Bottleneck, LAYERS[50], alpha=0.0, exchange="both", downsample=downsample, **options)
+    return OctResNet(*VARIANTS[50], alpha=0.0, exchange="both", downsample=downsample, **options)
 
 
 @register_model
 def oct_resnet101(**options) -> OctResNet:
     """Oct-ResNet-101."""
-    return OctResNet(Bottleneck, LAYERS[101], **options)
+    return OctResNet(*VARIANTS[101], **options)
 
 
 @register_model
 def resnet101(*, downsample: Downsample = "stride", **options) -> OctResNet:
     """ResNet-101."""
-    return OctResNet(Bottleneck, LAYERS[101], alpha=0.0, exchange="both", downsample=downsample, **options)
+    return OctResNet(*VARIANTS[101], alpha=0.0, exchange="both", downsample=downsample, **options)
 
 
 @register_model
 def oct_resnet152(**options) -> OctResNet:
     """Oct-ResNet-152."""
-    return OctResNet(Bottleneck, LAYERS[152], **options)
+    return OctResNet(*VARIANTS[152], **options)
 
 
 @register_model
 def resnet152(*, downsample: Downsample = "stride", **options) -> OctResNet:
     """ResNet-152."""
-    return OctResNet(Bottleneck, LAYERS[152], alpha=0.0, exchange="both", downsample=downsample, **options)
+    return OctResNet(*VARIANTS[152], alpha=0.0, exchange="both", downsample=downsample, **options)
 
 
 @register_model
 def oct_resnet200(**options) -> OctResNet:
     """Oct-ResNet-200."""
-    return OctResNet(Bottleneck, LAYERS[200], **options)
+    return OctResNet(*VARIANTS[200], **options)
 
 
 @register_model
 def resnet200(*, downsample: Downsample = "stride", **options) -> OctResNet:
     """ResNet-200."""
-    return OctResNet(Bottleneck, LAYERS[200], alpha=0.0, exchange="both", downsample=downsample, **options)
+    return OctResNet(*VARIANTS[200], alpha=0.0, exchange="both", downsample=downsample, **options)
 
 
 @register_model
 def oct_resnet20(*, num_classes: Classes = 10, stem: Stem = "cifar", **options) -> OctResNet:
-    """Oct-ResNet-20 for CIFAR. Its first block needs a projection, 288 parameters that ResNet-20 does not have."""
-    return OctResNet(BasicBlock, LAYERS[20], CIFAR_WIDTHS, num_classes=num_classes, stem=stem, **options)
+    """Oct-ResNet-20 for CIFAR. Its first block has a projection of 288 parameters that ResNet-20 does not have."""
+    return OctResNet(*VARIANTS[20], num_classes=num_classes, stem=stem, **options)
 
 
 @register_model
 def resnet20(
     *, num_classes: Classes = 10, stem: Stem = "cifar", downsample: Downsample = "stride", **options
 ) -> OctResNet:
-    """ResNet-20 for CIFAR, projection shortcuts (ResNet paper, option B)."""
+    """ResNet-20 for CIFAR, with projection shortcuts (ResNet paper, option B)."""
     return OctResNet(
-        BasicBlock,
-        LAYERS[20],
-        CIFAR_WIDTHS,
-        num_classes=num_classes,
-        alpha=0.0,
-        exchange="both",
-        stem=stem,
-        downsample=downsample,
-        **options,
+        *VARIANTS[20], num_classes=num_classes, alpha=0.0, exchange="both", stem=stem, downsample=downsample, **options
     )
 
 
 @register_model
 def oct_resnet56(*, num_classes: Classes = 10, stem: Stem = "cifar", **options) -> OctResNet:
-    """Oct-ResNet-56 for CIFAR. Its first block needs a projection, 288 parameters that ResNet-56 does not have."""
-    return OctResNet(BasicBlock, LAYERS[56], CIFAR_WIDTHS, num_classes=num_classes, stem=stem, **options)
+    """Oct-ResNet-56 for CIFAR. Its first block has a projection of 288 parameters that ResNet-56 does not have."""
+    return OctResNet(*VARIANTS[56], num_classes=num_classes, stem=stem, **options)
 
 
 @register_model
 def resnet56(
     *, num_classes: Classes = 10, stem: Stem = "cifar", downsample: Downsample = "stride", **options
 ) -> OctResNet:
-    """ResNet-56 for CIFAR, projection shortcuts (ResNet paper, option B)."""
+    """ResNet-56 for CIFAR, with projection shortcuts (ResNet paper, option B)."""
     return OctResNet(
-        BasicBlock,
-        LAYERS[56],
-        CIFAR_WIDTHS,
-        num_classes=num_classes,
-        alpha=0.0,
-        exchange="both",
-        stem=stem,
-        downsample=downsample,
-        **options,
+        *VARIANTS[56], num_classes=num_classes, alpha=0.0, exchange="both", stem=stem, downsample=downsample, **options
     )

@@ -1,8 +1,8 @@
-"""VoVNet, and DenseNet-40 with its blocks replaced by one-shot aggregation.
+"""VoVNet, and DenseNet-40 with one-shot aggregation instead of dense blocks.
 
 Paper: Lee et al., "An Energy and GPU-Computation Efficient Backbone Network for Real-Time Object Detection",
 arXiv:1904.09730 (Table 1, sections 3 and 4.1).
-Code consulted: stigma0617/VoVNet.pytorch (its stem, its identity shortcuts, pooling in ceil mode).
+Code consulted: stigma0617/VoVNet.pytorch (stem, identity shortcuts, pooling in ceil mode).
 """
 
 from collections.abc import Callable
@@ -11,15 +11,14 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from ppcls_lite.arch.common import initialize_convolutions
+from ppcls_lite.arch.base import Backbone, initialize_convolutions
 from ppcls_lite.arch.densenet import BNReLUConv, CifarDenseNet
-from ppcls_lite.arch.heads import Backbone
 from ppcls_lite.arch.registry import register_model
 from ppcls_lite.config.options import Channels, Classes, Init, VoVStem
 
-DEPTH = 5  # 3x3 convolutions of a module
+DEPTH = 5  # 3x3 convolutions per module
 
-# Widths of the 3x3 convolutions and of the module outputs by stage; modules by stage.
+# By stage: widths of the 3x3 convolutions, output channels of the modules, number of modules.
 VARIANTS = {
     "27_slim": ((64, 80, 96, 112), (128, 256, 384, 512), (1, 1, 1, 1)),
     "39": ((128, 160, 192, 224), (256, 512, 768, 1024), (1, 1, 2, 2)),
@@ -30,7 +29,7 @@ VARIANTS = {
 class ConvBNReLU(nn.Layer):
     """relu(bn(conv(x)))."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1):
         super().__init__()
         padding = kernel_size // 2
         self.conv = nn.Conv2D(in_channels, out_channels, kernel_size, stride, padding, bias_attr=False)
@@ -41,13 +40,13 @@ class ConvBNReLU(nn.Layer):
 
 
 class OneShotAggregation(nn.Layer):
-    """Layers in a row, then the input and all their outputs concatenated once (paper Figure 1b).
+    """A sequence of layers; returns the concatenation of the input and all their outputs (paper Figure 1b).
 
     Args:
-        in_channels: of the input.
-        width: channels that each layer puts out.
-        depth: layers.
-        build_layer: a layer from its channels in and out.
+        in_channels: channels of the input.
+        width: output channels of each layer.
+        depth: number of layers.
+        build_layer: builds a layer from its numbers of input and output channels.
     """
 
     def __init__(self, in_channels: int, width: int, depth: int, build_layer: Callable[[int, int], nn.Layer]):
@@ -63,11 +62,11 @@ class OneShotAggregation(nn.Layer):
 
 
 class OSAModule(nn.Layer):
-    """relu(bn(conv1x1(aggregation of five 3x3 convolutions))), plus the input where ``identity``."""
+    """relu(bn(conv1x1(aggregation of five 3x3 convolutions))), plus the input if ``identity``."""
 
     def __init__(self, in_channels: int, width: int, out_channels: int, identity: bool, bottleneck: bool):
         super().__init__()
-        self.aggregation = OneShotAggregation(in_channels, width, DEPTH, _narrowed if bottleneck else _plain)
+        self.aggregation = OneShotAggregation(in_channels, width, DEPTH, _narrowed if bottleneck else ConvBNReLU)
         self.concat = ConvBNReLU(self.aggregation.out_channels, out_channels, 1)
         self.identity = identity
 
@@ -76,29 +75,25 @@ class OSAModule(nn.Layer):
         return y + x if self.identity else y
 
 
-def _plain(in_channels: int, width: int) -> ConvBNReLU:
-    return ConvBNReLU(in_channels, width, 3)
-
-
 def _narrowed(in_channels: int, width: int) -> nn.Sequential:
-    return nn.Sequential(ConvBNReLU(in_channels, width // 2, 1), ConvBNReLU(width // 2, width, 3))
+    return nn.Sequential(ConvBNReLU(in_channels, width // 2, 1), ConvBNReLU(width // 2, width))
 
 
 class VoVNet(Backbone, nn.Layer):
     """Three 3x3 convolutions, four stages of OSA modules, average pooling, classifier.
 
     Args:
-        widths: of the 3x3 convolutions, by stage.
-        channels: that a module puts out, by stage.
-        modules: by stage.
-        num_classes: outputs.
-        stem: ``"code"`` (the author's: convolutions by 2, 1, 2, pooling before stages 3 to 5), ``"paper"`` (Table 1: by
-            2, 1, 1, pooling before every stage) or ``"cifar"`` (by 1, 1, 1, pooling before stages 3 to 5).
-        identity: later modules of a stage add their input, as the author's code does and the paper does not.
-        bottleneck: a 1x1 convolution to half the width before each 3x3; the paper finds fewer multiply-adds, more time.
+        widths, channels, modules: by stage, the widths of the 3x3 convolutions, the output channels of the modules and
+            the number of modules.
+        num_classes: number of outputs.
+        stem: strides of the first convolutions. ``"code"`` (the author's code: 2, 1, 2; pooling before stages 3 to 5),
+            ``"paper"`` (Table 1: 2, 1, 1; pooling before every stage) or ``"cifar"`` (1, 1, 1; before stages 3 to 5).
+        identity: all but the first module of a stage add their input, as in the author's code but not in the paper.
+        bottleneck: add a 1x1 convolution to half the width before each 3x3 convolution. According to the paper, this
+            needs fewer multiply-adds but more time.
         init: ``"kaiming"`` or ``"paddle"``.
 
-    Input [N, 3, H, W] with sides of at least 32, output float32 logits [N, num_classes].
+    Input [N, in_channels, H, W] with sides of at least 32, output float32 logits [N, num_classes].
     """
 
     def __init__(
@@ -117,7 +112,7 @@ class VoVNet(Backbone, nn.Layer):
         super().__init__()
         first, third = {"code": (2, 2), "paper": (2, 1), "cifar": (1, 1)}[stem]
         self.stem = nn.Sequential(
-            ConvBNReLU(in_channels, 64, 3, first), ConvBNReLU(64, 64, 3), ConvBNReLU(64, 128, 3, third)
+            ConvBNReLU(in_channels, 64, stride=first), ConvBNReLU(64, 64), ConvBNReLU(64, 128, stride=third)
         )
         self._pooled = [stem == "paper", True, True, True]
         stages, width_in = [], 128
@@ -133,7 +128,7 @@ class VoVNet(Backbone, nn.Layer):
         initialize_convolutions(self, init)
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
-        """Outputs of the four stages, finest first."""
+        """Outputs of the four stages, highest resolution first."""
         x = self.stem(x)
         outputs = []
         for i, stage in enumerate(self.stages):
@@ -165,22 +160,21 @@ def vovnet57(**options) -> VoVNet:
 
 
 def _osa40(depth: int, width: int, **options) -> CifarDenseNet:
-    """DenseNet-40 with one-shot aggregation in place of its blocks, and a third transition to DenseNet-40's width."""
-    return CifarDenseNet(
-        lambda channels: OneShotAggregation(channels, width, depth, lambda c, w: BNReLUConv(c, w, 3)),
-        16,
-        last_channels=448,
-        **options,
-    )
+    """DenseNet-40 with one-shot aggregation, and a third transition to the width of DenseNet-40."""
+
+    def build_block(channels: int) -> OneShotAggregation:
+        return OneShotAggregation(channels, width, depth, BNReLUConv)
+
+    return CifarDenseNet(build_block, 16, last_channels=448, **options)
 
 
 @register_model
 def osa40_12x20(*, num_classes: Classes = 10, in_channels: Channels = 3, init: Init = "kaiming") -> CifarDenseNet:
-    """DenseNet-40 with OSA blocks of 12 layers, 20 channels each (paper section 3.2: 2.5M memory access cost)."""
+    """DenseNet-40 with OSA blocks of 12 layers with 20 channels each (paper section 3.2: memory access cost 2.5M)."""
     return _osa40(12, 20, num_classes=num_classes, in_channels=in_channels, init=init)
 
 
 @register_model
 def osa40_5x43(*, num_classes: Classes = 10, in_channels: Channels = 3, init: Init = "kaiming") -> CifarDenseNet:
-    """DenseNet-40 with OSA blocks of 5 layers, 43 channels each (paper section 3.2)."""
+    """DenseNet-40 with OSA blocks of 5 layers with 43 channels each (paper section 3.2)."""
     return _osa40(5, 43, num_classes=num_classes, in_channels=in_channels, init=init)

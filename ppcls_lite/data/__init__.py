@@ -1,4 +1,4 @@
-"""Data sets and how their samples become batches. Nothing here needs paddle, except a download and worker processes."""
+"""Data sets and batches. Nothing here needs paddle, except downloads and worker processes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,25 +26,25 @@ __all__ = [
 
 
 def open_source(name: str, root: str | Path | None = None, options: Mapping[str, Any] | None = None) -> Source:
-    """The data set ``name`` (one of ``DATASETS.names()``) before it is read.
+    """Open the data set ``name`` (one of ``DATASETS.names()``) without reading its images.
 
     Args:
-        root: the archive, its extracted folder, or a folder with either; by default the PPCLS_DATA environment
-            variable, then Paddle's cache, then a download. For images on disk, their folder.
-        options: of this data set.
+        root: the archive, its extracted folder, or a folder that contains either; by default the PPCLS_DATA
+            environment variable, then Paddle's cache, then a download. For images on disk, their folder.
+        options: options of this data set.
 
     Raises:
-        UserError: no such data set, or options that do not fit.
+        UserError: unknown data set, or invalid options.
     """
     checked = DATASETS.check_options(name, {"root": root and str(root), **(options or {})}, prefix="DataLoader.")
     return DATASETS.factory(name)(**checked)
 
 
 def load_dataset(name: str, root: str | Path | None = None, **options: Any) -> Dataset:
-    """Read data set ``name`` into memory; arguments as those of :func:`open_source`.
+    """Load the data set ``name``; see :func:`open_source` for the arguments.
 
     Raises:
-        UserError: not found, damaged, or another data set's.
+        UserError: not found, damaged, or the files of another data set.
     """
     source = open_source(name, root, options)
     return source.load(Reading(source.spec.channels or 3, source.spec.image_size or 224))

@@ -1,4 +1,4 @@
-"""Checking the files of a data set: which are damaged, and which are in more than one part."""
+"""Checking the image files of a data set for damage and for copies in several parts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.files import digest
 from ppcls_lite.utils.text import count, escape
 
-CHUNK = 16  # files that a worker reads for one answer
+CHUNK = 16  # files per task of a worker
 DIGEST_BYTES = 16
 
 
@@ -25,7 +25,7 @@ class FileReport:
     Args:
         files: number of files by part.
         unreadable: (path, reason) of each file that is missing, damaged or not an image.
-        shared: groups of identical files in more than one part, each file as (part, path).
+        shared: groups of identical files found in several parts, each file as (part, path).
     """
 
     files: dict[str, int]
@@ -34,27 +34,26 @@ class FileReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was found."""
+        """Whether there are no findings."""
         return not self.unreadable and not self.shared
 
     def describe(self) -> str:
         """One line per finding, and a summary."""
-        sizes = ", ".join(f"{part} {number}" for part, number in self.files.items())
         lines = [f"unreadable: {escape(reason)}" for _, reason in self.unreadable]
         for group in self.shared:
-            places = ", ".join(f"{part} {escape(path)}" for part, path in group)
-            lines.append(f"same contents: {places}")
-        unreadable, shared = count(len(self.unreadable), "unreadable file"), len(self.shared)
-        summary = f"{unreadable}, {count(shared, 'image')} in more than one part"
-        return "\n".join([*lines, f"{count(sum(self.files.values()), 'file')} read ({sizes}): {summary}"])
+            lines.append("same contents: " + ", ".join(f"{part} {escape(path)}" for part, path in group))
+        sizes = ", ".join(f"{part} {number}" for part, number in self.files.items())
+        unreadable, shared = count(len(self.unreadable), "unreadable file"), count(len(self.shared), "image")
+        total = count(sum(self.files.values()), "file")
+        return "\n".join([*lines, f"{total} read ({sizes}): {unreadable}, {shared} in more than one part"])
 
 
 def check_files(dataset: Dataset, num_workers: int = 0, progress: bool = True) -> FileReport:
-    """Read and decode all files of all parts, and compare their contents between parts.
+    """Read and decode the files of all parts, and compare their contents between parts.
 
     Args:
-        num_workers: processes that read.
-        progress: show a bar on standard error.
+        num_workers: number of processes that read.
+        progress: show a progress bar on standard error.
 
     Raises:
         UserError: the data set has no image files.
@@ -64,49 +63,46 @@ def check_files(dataset: Dataset, num_workers: int = 0, progress: bool = True) -
         raise UserError(f"{dataset.spec.name} is not a data set of image files: it has no files to check")
     from tqdm import tqdm
 
-    where, digests, unreadable = [], [], []
+    files, digests, unreadable = [], [], []
     with tqdm(total=sum(map(len, parts.values())), unit=" files", disable=not progress) as bar:
         for part, images in parts.items():
-            for first, sums, failures in _read_all(images, num_workers):
-                unreadable += [(images.path(first + place), reason) for place, reason in failures.items()]
-                good = [place for place in range(len(sums)) if place not in failures]
-                digests.append(sums[good])
-                where += [(part, first + place) for place in good]
-                bar.update(len(sums))
-    groups = _shared(where, np.concatenate([np.empty((0, DIGEST_BYTES), np.uint8), *digests]))
-    shared = tuple(tuple((part, parts[part].path(index)) for part, index in group) for group in groups)
+            for first, chunk_digests, failures in _read_all(images, num_workers):
+                unreadable += [(images.path(first + position), reason) for position, reason in failures.items()]
+                good = [position for position in range(len(chunk_digests)) if position not in failures]
+                files += [(part, first + position) for position in good]
+                digests.append(chunk_digests[good])
+                bar.update(len(chunk_digests))
+    _, inverse, copies = np.unique(
+        np.concatenate([np.empty((0, DIGEST_BYTES), np.uint8), *digests]),
+        axis=0,
+        return_inverse=True,
+        return_counts=True,
+    )
+    inverse = inverse.reshape(-1)
+    groups: dict[int, list[tuple[str, str]]] = {}  # files with equal contents, in the order of their first files
+    for position in np.flatnonzero(copies[inverse] > 1):
+        part, index = files[position]
+        groups.setdefault(int(inverse[position]), []).append((part, parts[part].path(index)))
+    shared = tuple(tuple(group) for group in groups.values() if len({part for part, _ in group}) > 1)
     return FileReport({part: len(images) for part, images in parts.items()}, tuple(unreadable), shared)
 
 
 def _read_all(images: ImageFiles, num_workers: int) -> Iterator[tuple[int, np.ndarray, dict[int, str]]]:
-    """For each chunk: the index of its first file, checksums uint8 [n, DIGEST_BYTES], and why files cannot be read."""
-    channels, size = images.reading.channels, images.reading.image_size
+    """For each chunk: the index of its first file, digests uint8 [n, DIGEST_BYTES], and the errors by position."""
 
     def read(chunk: int) -> tuple[np.ndarray, dict[int, str]]:
         paths = [images.path(index) for index in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(images)))]
-        sums, failures = np.zeros((len(paths), DIGEST_BYTES), np.uint8), {}
-        for place, path in enumerate(paths):
+        digests, failures = np.zeros((len(paths), DIGEST_BYTES), np.uint8), {}
+        for position, path in enumerate(paths):
             try:
-                load_image(path, channels, size)
-                sums[place] = np.frombuffer(bytes.fromhex(digest(Path(path)))[:DIGEST_BYTES], np.uint8)
+                load_image(path, images.reading.channels, images.reading.image_size)
+                digests[position] = np.frombuffer(bytes.fromhex(digest(Path(path)))[:DIGEST_BYTES], np.uint8)
             except UserError as error:
-                failures[place] = str(error)
+                failures[position] = str(error)
             except OSError as error:
-                failures[place] = f"{path}: {error.strerror}"
-        return sums, failures
+                failures[position] = f"{path}: {error.strerror}"
+        return digests, failures
 
     results = map_in_workers(read, -(-len(images) // CHUNK), num_workers)
-    try:
-        for chunk, (sums, failures) in enumerate(results):
-            yield chunk * CHUNK, sums, failures
-    finally:
-        results.close()
-
-
-def _shared(where: list[tuple[str, int]], digests: np.ndarray) -> list[list[tuple[str, int]]]:
-    """Groups of equal checksums whose files lie in more than one part, in the order of their first files."""
-    _, inverse, counts = np.unique(digests, axis=0, return_inverse=True, return_counts=True)
-    groups: dict[int, list[tuple[str, int]]] = {}
-    for place in np.flatnonzero(counts[inverse.reshape(-1)] > 1):
-        groups.setdefault(int(inverse.reshape(-1)[place]), []).append(where[place])
-    return [group for group in groups.values() if len({part for part, _ in group}) > 1]
+    for chunk, (digests, failures) in enumerate(results):
+        yield chunk * CHUNK, digests, failures

@@ -1,4 +1,4 @@
-"""What a data set says of itself, and its parts: images with targets."""
+"""Data sets: their specification and their parts, which are images with targets."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from ppcls_lite.utils.errors import UserError
 
 @dataclass(frozen=True)
 class Column:
-    """Something known of each sample that a network can learn to predict.
+    """A target that a network can learn to predict.
 
     ``kind`` is ``class`` (int64, an index into ``classes``) or ``number`` (float64, in ``unit``).
     """
@@ -24,14 +24,14 @@ class Column:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What a data set says of itself, known without reading its images.
+    """Description of a data set, available without reading its images.
 
     Args:
-        name: of the data set.
-        columns: by name; the first one is what a network learns where the configuration has no ``Heads``.
-        channels: of the images; None where they are converted to what the network takes.
-        image_size: side of the images in pixels; None where they differ, and are resized when they are read.
-        mean, std: per channel, of training pixels in [0, 1]; None where they are not known.
+        name: name of the data set.
+        columns: targets by name; without ``Heads`` in the configuration, the network learns the first one.
+        channels: channels of the images; None if images are converted to what the network takes.
+        image_size: side of the images in pixels; None if they differ and are resized when they are read.
+        mean, std: per channel, of training pixels in [0, 1]; None if unknown.
     """
 
     name: str
@@ -43,26 +43,26 @@ class DataSpec:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes of the first column."""
+        """Class names of the first column."""
         return next(iter(self.columns.values())).classes
 
 
 class Images(Protocol):
-    """Images of one shape: an array in memory, or files that are decoded as they are read."""
+    """Images of one shape: an array in memory, or files that are decoded when they are read."""
 
     shape: tuple[int, int, int]  # C, H, W
-    skipped: int  # files that were left out so far
+    skipped: set[str]  # paths of the files that were skipped so far
 
     def __len__(self) -> int: ...
 
     def path(self, index: int) -> str:
-        """The file of an image, or its number where it lies in an array."""
+        """The path of an image file, or the number of an image in an array."""
 
     def take(self, indices: np.ndarray) -> "Images":
         """The images at ``indices``."""
 
     def read(self, batches: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """For each array of indices: images uint8 [n, C, H, W], and the indices int64 [n] of those that were read."""
+        """For each array of indices, yield images uint8 [n, C, H, W] and the indices int64 [n] that were read."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class ImageArray:
     """Images in memory: ``pixels`` uint8 [N, C, H, W]."""
 
     pixels: np.ndarray
-    skipped: ClassVar[int] = 0
+    skipped: ClassVar[set[str]] = set()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -107,14 +107,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set that was read.
+    """A loaded data set.
 
     Args:
-        spec: what it says of itself.
-        parts: ``train``, and ``val`` and ``test`` where it comes with them.
+        spec: its description.
+        parts: ``train`` and, if the data set has them, ``val`` and ``test``.
         sha256: fingerprint of the images and labels of all parts.
-        official: whether the files are bit by bit those that were published; None where none were.
         source: where it was read from.
+        official: whether all files are identical to the published ones; None if none were published.
     """
 
     spec: DataSpec
@@ -126,13 +126,13 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Reading:
-    """How images on disk are to be read.
+    """How to read images on disk.
 
     Args:
-        channels: 3 for colour, 1 for gray.
+        channels: 3 for color, 1 for gray.
         image_size: side in pixels.
-        num_workers: processes that decode; 0 for this one.
-        skip: leave out files that are no images, rather than stop there.
+        num_workers: processes that decode; 0 decodes in the main process.
+        skip: skip unreadable files instead of raising an error.
     """
 
     channels: int
@@ -141,51 +141,45 @@ class Reading:
     skip: bool = False
 
 
-class Source(Protocol):
-    """A data set before it is read, as the functions under ``@register_dataset`` return it."""
-
-    spec: DataSpec
-
-    def fetch(self) -> None:
-        """Download what is missing."""
-
-    def load(self, reading: Reading) -> Dataset:
-        """Read it."""
-
-
 @dataclass(frozen=True)
-class ArraySource:
-    """A data set of arrays: ``read()`` gives training and test images, whether they are official, and the source."""
+class Source:
+    """A data set before it is loaded; functions under ``@register_dataset`` return one.
+
+    Args:
+        spec: its description.
+        load: loads it. Raises UserError if files are missing, damaged or those of another data set.
+        fetch: downloads missing files. Raises UserError if the download fails.
+    """
 
     spec: DataSpec
-    read: Callable[[], tuple[Split, Split, bool, str]]
-    find: Callable[[], object] = lambda: None
+    load: Callable[[Reading], Dataset]
+    fetch: Callable[[], object] = lambda: None
 
-    def fetch(self) -> None:
-        """Download what is missing.
 
-        Raises:
-            UserError: not found, or the download failed.
-        """
-        self.find()
+def array_source(
+    spec: DataSpec, read: Callable[[], tuple[Split, Split, bool, str]], fetch: Callable[[], object] = lambda: None
+) -> Source:
+    """A data set of arrays.
 
-    def load(self, reading: Reading) -> Dataset:
-        """Read it into memory; ``reading`` is for images on disk.
+    Args:
+        read: returns the training and test images, whether they are official, and where they were read from.
+        fetch: downloads missing files.
+    """
 
-        Raises:
-            UserError: not found, damaged, or another data set's.
-        """
-        train, test, official, source = self.read()
-        return Dataset(self.spec, {"train": train, "test": test}, sha256_of(train, test), source, official)
+    def load(_reading: Reading) -> Dataset:
+        train, test, official, source = read()
+        return Dataset(spec, {"train": train, "test": test}, sha256_of(train, test), source, official)
+
+    return Source(spec, load, fetch)
 
 
 def labeled(images: np.ndarray, labels: np.ndarray) -> Split:
-    """Images uint8 [N, C, H, W] with labels int64 [N], the column ``label``."""
+    """Images uint8 [N, C, H, W] with a column ``label`` of int64 [N]."""
     return Split(ImageArray(images), {"label": labels})
 
 
 def sha256_of(*splits: Split) -> str:
-    """Fingerprint of all pixels and labels of arrays, in their stored order."""
+    """Fingerprint of all pixels and labels of arrays, in order."""
     digest = hashlib.sha256()
     for split in splits:
         digest.update(np.ascontiguousarray(split.images.pixels))
@@ -194,15 +188,15 @@ def sha256_of(*splits: Split) -> str:
 
 
 def split_balanced(labels: np.ndarray, size: int, seed: int, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """Choose ``size`` indices with every class at its share, and the rest; both sorted.
+    """Split indices into ``size`` and the rest, both sorted, each with the class proportions of ``labels``.
 
     Args:
         labels: int64 [N].
-        seed: the same seed gives the same choice.
-        what: the setting that asked, for the error message.
+        seed: the split depends on it.
+        what: the setting to name in the error message.
 
     Raises:
-        UserError: either part would be too small for one image of each class.
+        UserError: one side would have fewer images than there are classes.
     """
     counts = np.unique(labels, return_counts=True)[1]
     classes = len(counts)
@@ -211,9 +205,9 @@ def split_balanced(labels: np.ndarray, size: int, seed: int, what: str) -> tuple
     if not classes <= size <= len(labels) - classes:
         raise UserError(
             f"{what} asks for {size} of {len(labels)} images; "
-            f"with {classes} classes it takes {classes} to {len(labels) - classes}"
+            f"with {classes} classes it can be {classes} to {len(labels) - classes}"
         )
-    from sklearn.model_selection import train_test_split  # half a second to import, and rarely needed
+    from sklearn.model_selection import train_test_split  # takes half a second, and is rarely needed
 
     chosen, rest = train_test_split(np.arange(len(labels)), train_size=size, stratify=labels, random_state=seed)
     return np.sort(chosen), np.sort(rest)

@@ -1,104 +1,142 @@
-"""Images that stay in their files and are decoded as they are read."""
+"""Data sets of image files, which are decoded when a batch needs them."""
 
+import contextlib
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ppcls_lite.data.dataset import Dataset, DataSpec, Reading, Split
 from ppcls_lite.data.image_file import load_image
-from ppcls_lite.data.names import FileNames
 from ppcls_lite.data.workers import map_in_workers
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.text import count, escape
 
 logger = logging.getLogger(__name__)
 
-MAX_WARNINGS = 10  # skipped files that are named in the log; all are counted
+MAX_WARNINGS = 10  # skipped files that each part names in the log
+
+
+@dataclass(frozen=True)
+class FileNames:
+    """Names of files below a common folder, packed into two blocks of memory.
+
+    1.28 million names take about 50 MB, and forked workers share them with their parent.
+
+    Args:
+        root: the folder. An absolute name ignores it.
+        joined: all names as bytes, concatenated.
+        ends: int64 [N], where each name ends in ``joined``.
+    """
+
+    root: str
+    joined: bytes
+    ends: np.ndarray
+
+    @classmethod
+    def pack(cls, root: str, names: Iterable[bytes]) -> "FileNames":
+        """Pack ``names``, which may be a generator."""
+        joined, ends = bytearray(), array("q")
+        for name in names:
+            joined += name
+            ends.append(len(joined))
+        return cls(root, bytes(joined), np.array(ends, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def name(self, index: int) -> bytes:
+        """The name at ``index``, relative to the root."""
+        start = int(self.ends[index - 1]) if index else 0
+        return self.joined[start : int(self.ends[index])]
+
+    def path(self, index: int) -> str:
+        """The path of the file at ``index``. Bytes that are not UTF-8 become surrogates."""
+        return os.path.join(self.root, os.fsdecode(self.name(index)))
+
+    def sizes(self) -> np.ndarray:
+        """File sizes in bytes, int64 [N]; -1 for files that do not exist or cannot be accessed."""
+        sizes = np.full(len(self), -1, np.int64)
+        for index in range(len(self)):
+            with contextlib.suppress(OSError, ValueError):
+                sizes[index] = os.stat(self.path(index)).st_size
+        return sizes
 
 
 class ImageFiles:
-    """Image files of one data set, read as uint8 [C, H, W] of one size.
+    """Image files, read as uint8 [C, H, W] of one size.
 
     Args:
-        names: all files that this object and its relatives (made by :meth:`take`) choose from.
+        names: the names of all files.
         reading: how they are read.
-        chosen: int64 [N], which of ``names`` these are; None for all.
+        chosen: int64 [N], the indices into ``names`` of these images; None for all.
 
     Attributes:
         shape: C, H, W.
+        skipped: paths of the files that were skipped so far.
     """
 
     def __init__(self, names: FileNames, reading: Reading, chosen: np.ndarray | None = None):
         self.names, self.reading = names, reading
         self.chosen = np.arange(len(names)) if chosen is None else chosen
         self.shape = (reading.channels, reading.image_size, reading.image_size)
-        self._left_out: dict[int, str] = {}  # reasons by index into names; shared by relatives
+        self.skipped: set[str] = set()
 
     def __len__(self) -> int:
         return len(self.chosen)
 
     def take(self, indices: np.ndarray) -> "ImageFiles":
-        """The images at ``indices``. Both know of the files that either left out."""
-        taken = ImageFiles(self.names, self.reading, self.chosen[indices])
-        taken._left_out = self._left_out
-        return taken
+        """The images at ``indices``."""
+        return ImageFiles(self.names, self.reading, self.chosen[indices])
 
     def path(self, index: int) -> str:
-        """The file of the image at ``index``."""
+        """The path of the image at ``index``."""
         return self.names.path(int(self.chosen[index]))
 
-    @property
-    def skipped(self) -> int:
-        """Number of distinct files among these that were left out so far.
-
-        A relative counts its own files only, so that the counts of disjoint parts can be added up.
-        """
-        mine = np.intersect1d(self.chosen, np.fromiter(self._left_out, np.int64, len(self._left_out)))
-        return len({self.names.name(int(index)) for index in mine})
-
     def read(self, batches: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """For each array of indices, the images uint8 [n, C, H, W] and the indices int64 [n] of those that were read.
+        """For each array of indices, yield images uint8 [n, C, H, W] and the indices int64 [n] that were read.
 
-        ``reading.num_workers`` processes decode ahead; the results do not depend on their number. With
-        ``reading.skip``, files that are no images are left out, and n may be 0.
+        ``reading.num_workers`` processes decode ahead; their number does not change the results. With
+        ``reading.skip``, unreadable files are left out, and n may be 0.
 
         Raises:
             UserError: a file is missing, damaged or not an image, and ``reading.skip`` is not set.
         """
         results = map_in_workers(lambda number: self._decode(batches[number]), len(batches), self.reading.num_workers)
         try:
-            for chosen, (images, failures) in zip(batches, results, strict=True):
-                read = np.asarray(chosen, np.int64)
-                if failures:
-                    self._note({int(self.chosen[chosen[place]]): reason for place, reason in failures.items()})
-                    read = np.delete(read, list(failures))
+            for indices, (images, failures) in zip(batches, results, strict=True):
+                for position, reason in failures.items():
+                    self._log_skipped(self.path(indices[position]), reason)
+                read = np.delete(np.asarray(indices, np.int64), list(failures))
                 yield images[: len(read)], read
         finally:
             results.close()
 
     def _decode(self, indices: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
-        """The images that can be read, then unused entries; and by position in ``indices``, why the others cannot."""
+        """The images that could be read, then unused entries; and the errors by position in ``indices``."""
         images = np.empty((max(1, len(indices)), *self.shape), np.uint8)
         failures: dict[int, str] = {}
-        for place, index in enumerate(indices):
+        for position, index in enumerate(indices):
             try:
                 image = load_image(self.path(index), self.reading.channels, self.reading.image_size)
-                images[place - len(failures)] = image
+                images[position - len(failures)] = image
             except UserError as error:
                 if not self.reading.skip:
                     raise
-                failures[place] = str(error)
+                failures[position] = str(error)
         return images, failures
 
-    def _note(self, reasons: Mapping[int, str]) -> None:
-        for index, reason in reasons.items():
-            if index not in self._left_out:
-                self._left_out[index] = reason
-                if len(self._left_out) <= MAX_WARNINGS:
-                    more = "; more are counted, not listed" if len(self._left_out) == MAX_WARNINGS else ""
-                    logger.warning("warning: skipped %s%s", escape(reason), more)
+    def _log_skipped(self, path: str, reason: str) -> None:
+        if path in self.skipped:
+            return
+        self.skipped.add(path)
+        if len(self.skipped) <= MAX_WARNINGS:
+            more = "; further skipped files are counted but not logged" if len(self.skipped) == MAX_WARNINGS else ""
+            logger.warning("warning: skipped %s%s", escape(reason), more)
 
 
 def files_dataset(
@@ -106,11 +144,11 @@ def files_dataset(
 ) -> Dataset:
     """A data set of image files with one label each.
 
-    Its ``sha256`` is of the names relative to the root, the file sizes and the labels, in order. Contents are not
-    read: a file that was replaced by one of the same size goes unnoticed.
+    Its ``sha256`` covers relative names, file sizes and labels, in order. Contents are not read, so replacing a file
+    by one of the same size does not change it.
 
     Args:
-        parts: names and labels int64 [N] of ``train``, and where there are, ``val`` and ``test``.
+        parts: names and labels int64 [N] of ``train`` and, if present, ``val`` and ``test``.
 
     Raises:
         UserError: files are missing, and ``reading.skip`` is not set.
@@ -122,10 +160,11 @@ def files_dataset(
         if len(missing) and not reading.skip:
             raise UserError(
                 f"{count(len(missing), 'file')} of {len(names)} in the {part} part of {source} cannot be found, first "
-                f"{names.path(int(missing[0]))}; check DataLoader.root, or restore them"
+                f"{names.path(int(missing[0]))}; check DataLoader.root or restore the files"
             )
         digest.update(f"{part} {len(names)}\n".encode())
-        names.update(digest)
+        digest.update(names.ends.astype("<i8"))
+        digest.update(names.joined)
         digest.update(sizes.astype("<i8"))
         digest.update(labels.astype("<i8"))
         splits[part] = Split(ImageFiles(names, reading), {"label": labels})

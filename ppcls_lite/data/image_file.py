@@ -1,4 +1,4 @@
-"""Reading one image file: the one function behind training, scoring and predicting."""
+"""Reading an image file, for training, scoring and prediction alike."""
 
 import io
 import os
@@ -13,9 +13,9 @@ from PIL import Image, UnidentifiedImageError
 
 from ppcls_lite.utils.errors import UserError
 
-# Pillow knows more, of which some start other programs (EPS) or are rarely looked after.
+# Pillow reads more formats, but some start other programs (EPS) or are poorly maintained.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
-MAX_JPEG_BYTES = 256 << 20  # larger files are left to Pillow, which reads them piece by piece
+MAX_JPEG_BYTES = 256 << 20  # Pillow reads larger files, in pieces
 
 _ORIENTATION_TAG = 0x0112
 _ORIENTATIONS = {
@@ -27,34 +27,34 @@ _ORIENTATIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What Pillow's readers raise for damaged files; EOFError and OSError also come from the system.
+# Exceptions of Pillow's readers for damaged files.
 _DAMAGED = (SyntaxError, ValueError, EOFError, struct.error, LookupError, TypeError, OverflowError, ZeroDivisionError)
 
 
 def load_image(path: str | Path, channels: int = 3, size: int | None = None) -> np.ndarray:
-    """An image file as uint8 [C, H, W], upright as its EXIF data say.
+    """Read an image file as uint8 [C, H, W], rotated according to its EXIF data.
 
-    Transparency is dropped: the colours below it are kept. 16-bit gray is scaled to 8 bits. Of an animation the first
-    frame is read. A JPEG is decoded at the smallest scale (in eighths) whose shorter side reaches ``size``.
+    The alpha channel is dropped, 16-bit gray is scaled to 8 bits, and only the first frame of an animation is read. A
+    JPEG is decoded at the smallest scale (in eighths) whose shorter side is at least ``size``.
 
     Args:
-        channels: 3 for colour, 1 for gray (luma, ITU-R 601).
-        size: resize the shorter side to it (bilinear, antialiased) and cut out the central square; None keeps the
+        channels: 3 for color, 1 for gray (luma, ITU-R 601).
+        size: resize the shorter side to it (bilinear, antialiased) and crop the central square; None keeps the
             stored size.
 
     Raises:
-        UserError: no such file, not an image, damaged, or more than 89 megapixels.
+        UserError: the file is missing, damaged or not an image, or has more than 89 megapixels.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # EXIF data that are damaged, and the like
-            # From 89 megapixels on Pillow warns, from twice that it refuses: a file of kilobytes may claim any size.
+            warnings.simplefilter("ignore")  # such as damaged EXIF data
+            # Pillow warns above 89 megapixels and raises above twice that: a small file may claim any size.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with open(path, "rb") as file:
                 image = _read(file, channels, size)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         most = Image.MAX_IMAGE_PIXELS / 10**6
-        raise UserError(f"{path}: it has more than {most:.0f} megapixels; name a smaller one") from None
+        raise UserError(f"{path}: it has more than {most:.0f} megapixels; use a smaller image") from None
     except (OSError, *_DAMAGED) as error:
         raise UserError(f"{path}: {_reason(error)}") from None
     pixels = np.asarray(image).reshape(image.height, image.width, channels)
@@ -62,37 +62,35 @@ def load_image(path: str | Path, channels: int = 3, size: int | None = None) -> 
 
 
 class _Unsupported(ValueError):
-    """Pixels of a kind that is not read; the text is the reason."""
+    """Pixels of an unsupported type; the text is the reason."""
 
 
 def _read(file: BinaryIO, channels: int, size: int | None) -> Image.Image:
     if os.fstat(file.fileno()).st_size <= MAX_JPEG_BYTES and file.peek(2)[:2] == b"\xff\xd8":
-        file = io.BytesIO(file.read())  # both decoders read it
+        file = io.BytesIO(file.read())  # read by both decoders
     with Image.open(file, formats=FORMATS) as opened:
         image = _decode_jpeg(file, opened, channels, size)
         if image is None:
-            opened.load()  # Pillow turns a TIFF upright here, and clears its tag
+            opened.load()  # also rotates a TIFF and clears its orientation tag
             image = _convert(opened, channels)
-        turn = _ORIENTATIONS.get(_orientation(opened))
+        try:
+            rotation = _ORIENTATIONS.get(opened.getexif().get(_ORIENTATION_TAG))
+        except _DAMAGED:
+            rotation = None
     if size:
-        image = _central_square(image, size)
-    return image if turn is None else image.transpose(turn)
-
-
-def _orientation(image: Image.Image) -> int | None:
-    try:
-        return image.getexif().get(_ORIENTATION_TAG)
-    except _DAMAGED:
-        return None
+        side = min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        image = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    return image if rotation is None else image.transpose(rotation)
 
 
 def _decode_jpeg(file: BinaryIO, opened: Image.Image, channels: int, size: int | None) -> Image.Image | None:
-    """A gray or colour JPEG in memory, decoded by simplejpeg; None where it fails or warns."""
+    """Decode a gray or color JPEG in memory with simplejpeg; None if it is another image, or simplejpeg fails."""
     if opened.format not in ("JPEG", "MPO") or opened.mode not in ("L", "RGB") or not isinstance(file, io.BytesIO):
         return None
     data = file.getbuffer()
     try:
-        # Pillow has bounded the size that it found; the decoder must find the same.
+        # Only the size that Pillow found has been checked, so the decoder must find the same.
         if simplejpeg.decode_jpeg_header(data)[:2] != (opened.height, opened.width):
             return None
         colorspace = "RGB" if channels == 3 else "GRAY"
@@ -103,22 +101,15 @@ def _decode_jpeg(file: BinaryIO, opened: Image.Image, channels: int, size: int |
 
 
 def _convert(opened: Image.Image, channels: int) -> Image.Image:
-    """An image that Pillow decoded, as 8-bit gray or colour."""
+    """Convert an image that Pillow decoded to 8-bit gray or color."""
     if opened.mode == "F":
         raise _Unsupported("its pixels are floating-point numbers, which are not supported")
-    if opened.mode.startswith("I"):  # 16 bits a pixel, which converting would cut off at 255
+    if opened.mode.startswith("I"):  # 16 bits per pixel, which convert() would clip at 255
         values = np.asarray(opened).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise _Unsupported("its pixels have 32 bits, which are not supported")
         opened = Image.fromarray(((values + 128) // 257).astype(np.uint8))
     return opened.convert("RGB" if channels == 3 else "L")
-
-
-def _central_square(image: Image.Image, size: int) -> Image.Image:
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    box = (left, top, left + side, top + side)
-    return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
 
 
 def _reason(error: Exception) -> str:
@@ -128,5 +119,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, _Unsupported):
         reason = str(error)
     elif isinstance(error, UnidentifiedImageError):
-        reason = "it is no image file that can be read"
+        reason = "it is not an image file that can be read"
     return f"{reason}; expected a JPEG, PNG, BMP, WebP, TIFF, GIF or PPM file"

@@ -1,40 +1,39 @@
-"""The one loader: batches of a split, seeded, augmented and sharded, each sample with its weight."""
+"""Batches of a split: shuffled, augmented and sharded over processes, with a weight for each sample."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from ppcls_lite.data.augment import random_crop, random_flip
 from ppcls_lite.data.dataset import Split
+from ppcls_lite.data.transforms import random_crop, random_flip
 from ppcls_lite.utils.errors import UserError
 
 
 class BatchLoader:
-    """Iterates over images uint8 [N, C, H, W], target [N] and weights float32 [N], for ``paddle.Model.fit``.
+    """Iterates over images uint8 [N, C, H, W], targets [N] and weights float32 [N], for ``paddle.Model.fit``.
 
-    Order and augmentation follow from (seed, epoch, rank) alone, so that an epoch can be repeated after a resume, and
-    another seed or epoch gives another order.
+    Order and augmentation depend on (seed, epoch, rank) only, so a resumed run repeats an epoch exactly.
 
-    A batch's loss is the sum of its samples' losses times their weights. While training the weights of a step of all
-    processes add up to the number of processes, of whose gradients paddle takes the plain mean: what is minimised is
-    the mean over all images of the step, however unevenly they are shared. When scoring each weight is 1.
+    The loss of a batch is the sum of each sample's loss times its weight. In training, the weights of one step add up
+    to the number of processes over all processes. Paddle averages their gradients, so each step minimizes the mean over
+    all its images even if processes have batches of different sizes. In scoring, each weight is 1.
 
     Args:
         split: the images.
-        column: of the target.
+        column: the target.
         batch_size: images per process and step.
-        shuffle: another order each epoch.
+        shuffle: use a new order each epoch (training).
         crop_padding: padding of the random crop; 0 for none.
-        flip: mirror half of the images.
-        drop_last: leave out a last batch that is not full.
-        seed: of order and augmentation.
-        rank, world_size: this process among all of the run. When shuffling (training), a step of all processes takes
-            the images that one process with ``batch_size * world_size`` would take, every ``world_size``-th is this
-            one's, and all step equally often. Otherwise (scoring) whole batches are dealt out, so that a batch is the
-            same whatever their number. No image is taken twice, none is left out.
+        flip: flip images horizontally with probability 1/2.
+        drop_last: drop an incomplete last batch.
+        seed: seed for order and augmentation.
+        rank, world_size: this process and the number of processes. With ``shuffle``, a step takes the images that one
+            process with ``batch_size * world_size`` would take; this process gets every ``world_size``-th of them, and
+            all processes take the same number of steps. Otherwise whole batches are distributed, so batches do not
+            depend on ``world_size``. Each image is used exactly once.
 
     Raises:
-        UserError: not one full batch, or fewer images than processes.
+        UserError: there are too few images for a full batch, or fewer images than processes.
     """
 
     def __init__(
@@ -58,43 +57,42 @@ class BatchLoader:
         if drop_last and len(self) == 0:
             raise UserError(
                 f"DataLoader.batch_size {batch_size} is more than the {len(split) // world_size} training images "
-                f"of a process; take a smaller one, DataLoader.drop_last=false, or fewer processes"
+                f"of a process; set a smaller one, DataLoader.drop_last=false, or start fewer processes"
             )
         if shuffle and len(self) == 0:
             raise UserError(f"{len(split)} training images are too few for {world_size} processes; start fewer")
 
     @property
     def largest_batch(self) -> int:
-        """Images of this process's largest batch: ``batch_size``, or all where there are fewer."""
+        """Number of images in this process's largest batch."""
         return min(self.batch_size, len(self.split))
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order and augmentation of ``epoch``."""
+        """Set the epoch, which determines order and augmentation."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Batches of one epoch in this process."""
+        """Number of batches of one epoch in this process."""
         if not self.shuffle:
             full, rest = divmod(len(self.split), self.batch_size)
             return len(range(self.rank, full + (rest > 0 and not self.drop_last), self.world_size))
         full, rest = divmod(len(self.split), self.batch_size * self.world_size)
-        # A rest that does not reach every process goes into the step before.
+        # A remainder with fewer images than processes is added to the previous step.
         return full + (rest >= self.world_size and not self.drop_last)
 
     def step_size(self, step: int) -> int:
-        """Images of a training step in all processes."""
+        """Number of images of a training step over all processes."""
         size = self.batch_size * self.world_size
         last = step == len(self) - 1 and not self.drop_last
         return len(self.split) - step * size if last else size
 
     def batches(self) -> list[np.ndarray]:
-        """This process's batches of the epoch, as indices of the split."""
-        order = np.arange(len(self.split))
-        if self.shuffle:
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.split))
+        """This process's batches of the epoch, as indices into the split."""
         if not self.shuffle:
+            order = np.arange(len(self.split))
             starts = [(i * self.world_size + self.rank) * self.batch_size for i in range(len(self))]
             return [order[start : start + self.batch_size] for start in starts]
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.split))
         size = self.batch_size * self.world_size
         steps = [order[i * size : i * size + self.step_size(i)] for i in range(len(self))]
         return [step[self.rank :: self.world_size] for step in steps]
@@ -104,7 +102,7 @@ class BatchLoader:
         target = self.split.targets[self.column]
         for step, (images, chosen) in enumerate(self.split.images.read(self.batches())):
             if not len(chosen):
-                raise UserError("none of the images of a batch can be read; tools/train.py --check-data names them")
+                raise UserError("no image of a batch could be read; tools/train.py --check-data lists unreadable files")
             if self.crop_padding:
                 images = random_crop(images, self.crop_padding, augmentation)
             if self.flip:

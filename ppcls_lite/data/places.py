@@ -1,8 +1,9 @@
-"""Where the files of a data set are: a root that was named, PPCLS_DATA, Paddle's cache, or a download into that."""
+"""Finding the files of a data set: in a given root, PPCLS_DATA or Paddle's cache, else by download into the cache."""
 
 import logging
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ppcls_lite.utils.errors import UserError
@@ -11,55 +12,63 @@ from ppcls_lite.utils.files import user_path
 logger = logging.getLogger(__name__)
 
 
-def cache_folder(name: str) -> Path:
-    """Paddle's own folder for a data set."""
-    from paddle.dataset.common import DATA_HOME
-
-    return Path(DATA_HOME) / name
-
-
-def locate(title: str, root: str | Path | None, cache: str, look_in: Callable[[Path], Path | None]) -> Path | None:
-    """Where a data set is on this machine: in ``root`` or, without it, in PPCLS_DATA or Paddle's cache; None: nowhere.
+@dataclass(frozen=True)
+class Published:
+    """A published data set.
 
     Args:
-        title: the data set's name, for the log.
-        root: what ``DataLoader.root`` says.
-        cache: the folder's name in Paddle's cache.
-        look_in: what is found in a folder, or None.
+        title: its name in messages.
+        cache: name of its folder in Paddle's cache.
+        contents: what messages say that a folder must contain.
+        look_in: returns the place of the files in a folder, or None.
+        files: returns URL and md5 by file name.
     """
-    if root:
-        return look_in(user_path(root))
-    data_dir = os.environ.get("PPCLS_DATA")
-    if data_dir:
-        found = look_in(user_path(data_dir))
-        if found is not None:
-            return found
-        logger.info("PPCLS_DATA %s holds no %s; looking in %s", data_dir, title, cache_folder(cache))
-    return look_in(cache_folder(cache))
 
+    title: str
+    cache: str
+    contents: str
+    look_in: Callable[[Path], Path | None]
+    files: Callable[[], Mapping[str, tuple[str, str]]]
 
-def download(title: str, cache: str, files: Mapping[str, tuple[str, str]]) -> None:
-    """Download files into Paddle's cache.
+    def find(self, root: str | Path | None = None) -> Path:
+        """The place of the files, which are downloaded if they are not on this machine.
 
-    Args:
-        title: the data set's name, for the error message.
-        cache: the folder's name in Paddle's cache.
-        files: by file name, URL and md5.
+        Raises:
+            UserError: ``root`` is given and lacks them, or the download failed.
+        """
+        found = self.locate(root)
+        if found is None and root:
+            raise UserError(f"DataLoader.root {root} lacks {self.contents}")
+        return found or self._download()
 
-    Raises:
-        UserError: the download failed.
-    """
-    from paddle.dataset.common import download as fetch
+    def locate(self, root: str | Path | None = None) -> Path | None:
+        """The place of the files: in ``root`` if given, else in PPCLS_DATA or Paddle's cache; None if not found."""
+        if root:
+            return self.look_in(user_path(root))
+        data_dir = os.environ.get("PPCLS_DATA")
+        found = self.look_in(user_path(data_dir)) if data_dir else None
+        if found is None and data_dir:
+            logger.info("PPCLS_DATA %s has no %s; looking in %s", data_dir, self.title, self._cache_folder())
+        return found or self.look_in(self._cache_folder())
 
-    folder = cache_folder(cache)
-    for name, (url, md5) in files.items():
-        # Under another name until its md5 is right, so that an interrupted download is never taken for the file.
-        try:
-            partial = fetch(url, cache, md5, save_name=f"{name}.part")
-        except Exception as error:  # httpx, OSError or RuntimeError, by Paddle version
-            reason = str(error).strip() or type(error).__name__
-            raise UserError(
-                f"{title} is neither in PPCLS_DATA nor in {folder}, and the download failed ({reason}); "
-                f"put {', '.join(files)} into a folder and name it with -o DataLoader.root=FOLDER"
-            ) from None
-        os.replace(partial, folder / name)
+    def _cache_folder(self) -> Path:
+        from paddle.dataset.common import DATA_HOME
+
+        return Path(DATA_HOME) / self.cache
+
+    def _download(self) -> Path:
+        from paddle.dataset.common import download
+
+        folder, files = self._cache_folder(), self.files()
+        for name, (url, md5) in files.items():
+            # The file gets its name once its md5 is correct, so an interrupted download is never used.
+            try:
+                partial = download(url, self.cache, md5, save_name=f"{name}.part")
+            except Exception as error:  # httpx errors, OSError or RuntimeError, depending on paddle's version
+                reason = str(error).strip() or type(error).__name__
+                raise UserError(
+                    f"{self.title} is neither in PPCLS_DATA nor in {folder}, and the download failed ({reason}); "
+                    f"put {', '.join(files)} into a folder and set -o DataLoader.root=FOLDER"
+                ) from None
+            os.replace(partial, folder / name)
+        return self.look_in(folder)

@@ -1,9 +1,9 @@
-"""Preparing an image: one definition for training, scoring, predicting and exporting.
+"""Transforms of batches of images [N, C, H, W]: normalization and augmentation.
 
-An image file becomes uint8 pixels (``data.image_file``); pixels become the network's input here.
+``data.image_file`` decodes a file to uint8 pixels. Training, scoring, prediction and export all normalize them here.
 """
 
-from collections.abc import Sequence
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,33 +14,64 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Normalization:
-    """Mean and standard deviation of each channel, of pixels in [0, 1]; 0 and 1 leave them in [0, 1]."""
+    """Mean and standard deviation per channel of pixels in [0, 1]. Mean 0 and std 1 only scale pixels to [0, 1]."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def __call__(self, images: Any) -> Any:
-        """(x / 255 - mean) / std per channel: uint8 [N, C, H, W] to float32, of numpy arrays and Tensors alike."""
-        shift, scale = (255 * np.asarray(values, np.float32).reshape(1, -1, 1, 1) for values in (self.mean, self.std))
-        scale = 1 / scale
-        if not isinstance(images, np.ndarray):
-            import paddle
-
-            shift, scale = paddle.to_tensor(shift), paddle.to_tensor(scale)
+        """(x / 255 - mean) / std per channel, from uint8 [N, C, H, W] to float32; for numpy arrays and Tensors."""
+        if isinstance(images, np.ndarray):
+            shift, scale = self._constants
+        else:
+            shift, scale = self._tensors(images.place)
         return (images.astype("float32") - shift) * scale
+
+    @functools.cached_property
+    def _constants(self) -> tuple[np.ndarray, np.ndarray]:
+        mean, std = (255 * np.asarray(values, np.float32).reshape(1, -1, 1, 1) for values in (self.mean, self.std))
+        return mean, 1 / std
+
+    @functools.cached_property
+    def _cache(self) -> dict[str, tuple[Any, Any]]:
+        return {}
+
+    def _tensors(self, place: Any) -> tuple[Any, Any]:
+        """The constants as Tensors, created once for each device."""
+        import paddle
+
+        if not paddle.in_dynamic_mode():  # a traced program has its own variables
+            return tuple(map(paddle.to_tensor, self._constants))
+        key = str(place)
+        if key not in self._cache:
+            self._cache[key] = tuple(paddle.to_tensor(values, place=place) for values in self._constants)
+        return self._cache[key]
 
 
 def identity(channels: int) -> Normalization:
-    """Pixels in [0, 1] as they are."""
+    """Scale pixels to [0, 1] only."""
     return Normalization((0.0,) * channels, (1.0,) * channels)
 
 
 def imagenet(channels: int) -> Normalization:
-    """ImageNet's, the mean over its colours for gray images."""
+    """ImageNet's statistics. For other than 3 channels, every channel gets the mean over the three colors."""
     if channels == 3:
         return Normalization(IMAGENET_MEAN, IMAGENET_STD)
-    return Normalization((_mean(IMAGENET_MEAN),) * channels, (_mean(IMAGENET_STD),) * channels)
+    return Normalization((sum(IMAGENET_MEAN) / 3,) * channels, (sum(IMAGENET_STD) / 3,) * channels)
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def random_crop(images: np.ndarray, padding: int, rng: np.random.Generator) -> np.ndarray:
+    """Pad each side with ``padding`` zeros and crop to the original size, at a random position for each image."""
+    n, c, h, w = images.shape
+    padded = np.zeros((n, c, h + 2 * padding, w + 2 * padding), images.dtype)
+    padded[:, :, padding : padding + h, padding : padding + w] = images
+    top, left = rng.integers(0, 2 * padding + 1, (2, n))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (h, w), axis=(2, 3))
+    return windows[np.arange(n), :, top, left]
+
+
+def random_flip(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Flip each image horizontally with probability 1/2, in place."""
+    chosen = np.flatnonzero(rng.random(len(images)) < 0.5)
+    images[chosen] = images[chosen, :, :, ::-1]
+    return images

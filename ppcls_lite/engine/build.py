@@ -108,9 +108,10 @@ def build_loaders(config: Config, dataset: Dataset, column: str) -> Loaders:
 
 
 def count_skipped(loaders: Loaders) -> int:
-    """Files left out by ``DataLoader.on_bad_image: skip`` so far, in all processes: those that could not be read."""
+    """Number of distinct files that were skipped so far, by all processes (``DataLoader.on_bad_image: skip``)."""
     parts = [loader.split.images for loader in (loaders.train, loaders.val, loaders.test) if loader is not None]
-    return sum(processes.gather(sum(images.skipped for images in parts)))
+    skipped = set().union(*(images.skipped for images in parts))
+    return len(set().union(*processes.gather(skipped)))
 
 
 def first_images(loader: BatchLoader, size: int) -> np.ndarray:

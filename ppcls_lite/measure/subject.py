@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite.arch.registry import build_model, check_input_size, check_options, fixed_input_size, model_options
+from ppcls_lite.arch.registry import MODELS, build_model, check_input_size, fixed_input_size, model_options
 from ppcls_lite.config.files import parse_yaml
 from ppcls_lite.tasks.setup import load_setup
 from ppcls_lite.utils.errors import UserError
@@ -73,7 +73,7 @@ def _from_model(text: str, image_size: int | None) -> Subject:
             options[key] = parse_yaml(value, text)
         except UserError:
             raise UserError(f"'{text}': {value!r} is not a valid value") from None
-    options = check_options(model, options, prefix=f"'{text}': ")
+    options = MODELS.check_options(model, options, prefix=f"'{text}': ")
     values = {key: option.default for key, option in known.items()} | options
     size = image_size or fixed_input_size(model) or (224 if values["num_classes"] == 1000 else CIFAR_SIZE)
     return Subject(text, model, size, values.get("in_channels", 3), options)

@@ -1,4 +1,4 @@
-"""Tasks: what a network learns of a column, a file each.
+"""Tasks, one per file: how a network learns a target column.
 
-A task turns outputs and targets into a loss, scores, pictures and predictions; nothing else asks which task it is.
+A task defines the loss, scores, pictures and predictions; no other module depends on which task it is.
 """

@@ -1,4 +1,4 @@
-"""One class for each image: softmax and cross entropy."""
+"""Single-label classification with cross entropy."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from ppcls_lite.data.dataset import Column
 from ppcls_lite.tasks.task import Metric, Sums, Task
 from ppcls_lite.utils.errors import UserError
 
-MOST_PICTURED = 200  # classes of a confusion matrix
+MAX_CONFUSION = 200  # classes; larger confusion matrices are not drawn
 
 
 @register_task
@@ -19,19 +19,19 @@ def classification(column: Column, *, num_classes: Classes | None = None, label_
     """Classification of a column of classes.
 
     Args:
-        num_classes: outputs, at least as many as the column has classes; by default as many.
-        label_smoothing: share of the target spread over all outputs, in training only.
+        num_classes: number of outputs, at least the number of classes of the column, which is the default.
+        label_smoothing: share of the target that is spread over all outputs, in training only.
 
     Raises:
-        UserError: a column of numbers.
+        UserError: the column holds numbers.
     """
     if column.kind != "class":
-        raise UserError("the task classification needs a column of classes, and this one holds numbers")
+        raise UserError("the task classification needs a column of classes, but this one holds numbers")
     return Classification(column.classes, num_classes or len(column.classes), label_smoothing)
 
 
 class Classification(Task):
-    """Cross entropy over ``outputs`` classes, of which the first ones have names."""
+    """Cross entropy over ``outputs`` classes; ``classes`` names the first ones."""
 
     name = "classification"
     metrics = (Metric("top1", "top-1", "%", True), Metric("top5", "top-5", "%", True))
@@ -53,7 +53,7 @@ class Classification(Task):
         return {"images": len(target), "loss": loss, "top1": hit[:, 0].sum(), "top5": hit.sum()}
 
     def batch_details(self, outputs, target) -> Sums:
-        if self.outputs > MOST_PICTURED:
+        if self.outputs > MAX_CONFUSION:
             return {}
         pairs = target.numpy() * self.outputs + outputs.argmax(axis=1).numpy()
         counts = np.bincount(pairs, minlength=self.outputs**2)
@@ -68,23 +68,22 @@ class Classification(Task):
         return {"confusion": draw_confusion(sums["confusion"], self.classes)} if "confusion" in sums else {}
 
     def decode(self, outputs: np.ndarray) -> list[dict[str, Any]]:
-        """For each image ``top``, the classes by falling probability: dicts of class, name and probability."""
+        """For each image ``top``: dicts of class, name and probability, sorted by decreasing probability."""
         from scipy.special import softmax
 
-        shares = softmax(outputs.astype(np.float64), axis=1)
-        order = np.argsort(-shares, axis=1, kind="stable")
-        return [{"top": [self._class(i, row[i]) for i in best]} for row, best in zip(shares, order, strict=True)]
-
-    def _class(self, index: int, share: float) -> dict[str, Any]:
-        name = self.classes[index] if index < len(self.classes) else str(index)
-        return {"class": int(index), "name": name, "probability": float(share)}
+        probabilities = softmax(outputs.astype(np.float64), axis=1)
+        order = np.argsort(-probabilities, axis=1, kind="stable")
+        return [
+            {"top": [{"class": int(i), "name": self.name_target(i), "probability": float(row[i])} for i in best]}
+            for row, best in zip(probabilities, order, strict=True)
+        ]
 
     def row(self, values: dict[str, Any]) -> dict[str, Any]:
         best = values["top"][0]
         return {"prediction": best["name"], "probability": best["probability"]}
 
     def name_target(self, value: Any) -> str:
-        return self._class(int(value), 1.0)["name"]
+        return self.classes[value] if value < len(self.classes) else str(value)
 
     def describe(self) -> dict[str, Any]:
         return {"task": self.name, "kind": "class", "classes": list(self.classes), "num_classes": self.outputs}

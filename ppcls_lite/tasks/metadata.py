@@ -1,4 +1,4 @@
-"""What a network needs to be fed and read: it lies in the run folder, and travels with an exported file."""
+"""Metadata of a network's input and output, stored in run folders and exported files."""
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,11 +13,17 @@ from ppcls_lite.utils.files import parse_json
 
 @dataclass(frozen=True)
 class Metadata:
-    """Input and output of a network.
+    """Description of a network's input and output.
 
-    ``image_size`` is the side in pixels, ``mean`` and ``std`` are per channel, of pixels in [0, 1]; ``task`` is what
-    :func:`~ppcls_lite.tasks.task.restore_task` takes. ``weights`` tells their origin, ``batch_size`` is the only
-    one that the network takes, None for any.
+    Args:
+        name: name of the run or export.
+        model: name of the network.
+        image_size: side of the images in pixels.
+        channels: channels of the images.
+        mean, std: per channel, of pixels in [0, 1].
+        task: description for :func:`~ppcls_lite.tasks.task.restore_task`.
+        weights: origin of the weights.
+        batch_size: the only batch size that the network takes; None for any.
     """
 
     name: str
@@ -32,38 +38,36 @@ class Metadata:
 
     @property
     def normalization(self) -> Normalization:
-        """From pixels uint8 [N, C, H, W] to what the network takes."""
+        """The normalization of the network's input."""
         return Normalization(self.mean, self.std)
 
     def restore_task(self) -> Task:
-        """The task that decodes the network's outputs."""
+        """Restore the task, to decode the network's outputs."""
         return restore_task(self.task)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, which JSON can hold."""
+        """Convert to plain values for JSON."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, text: str, source: str | Path) -> "Metadata":
-        """Read :meth:`to_dict` as JSON.
+        """Parse JSON of :meth:`to_dict`; ``source`` names it in error messages.
 
         Raises:
-            UserError: damaged, or another program's.
+            UserError: the text is damaged or not metadata of this program.
         """
         try:
             raw = parse_json(text)
-            if "num_classes" in raw:  # written before there were other tasks
+            if "num_classes" in raw:  # format from before there were other tasks
                 outputs = {"classes": raw.pop("classes"), "num_classes": raw.pop("num_classes")}
                 raw["task"] = {"task": "classification", "kind": "class", **outputs}
-            types = {field.name: field.type for field in fields(cls)}
-            result = cls(
-                **{key: value if key == "task" else coerce(value, types[key], key) for key, value in raw.items()}
-            )
+            types = {field.name: field.type for field in fields(cls) if field.name != "task"}
+            result = cls(task=raw.pop("task"), **{key: coerce(value, types[key], key) for key, value in raw.items()})
             if {len(result.mean), len(result.std)} != {result.channels}:
                 raise ValueError("its fields contradict each other")
             result.restore_task()
         except KeyError as error:
-            raise UserError(f"{source}: the metadata have no field {error}; export the network again") from None
+            raise UserError(f"{source}: the metadata lack the field {error}; export the network again") from None
         except (ValueError, TypeError, AttributeError) as error:
             raise UserError(f"{source}: the metadata are damaged ({error}); export the network again") from None
         return result

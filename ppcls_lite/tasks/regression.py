@@ -1,4 +1,4 @@
-"""A number for each image."""
+"""Regression of one number per image."""
 
 from typing import Any, Literal
 
@@ -9,26 +9,26 @@ from ppcls_lite.data.dataset import Column
 from ppcls_lite.tasks.task import Metric, Sums, Task
 from ppcls_lite.utils.errors import UserError
 
-RANGE, CELLS = 3.0, 60  # of the picture: standard deviations to each side, and cells
+RANGE, CELLS = 3.0, 60  # of the plot: standard deviations to each side of the mean, and number of cells
 
 
 @register_task
 def regression(column: Column, *, loss: Literal["l1", "l2", "huber"] = "l2") -> Task:
-    """Regression of a column of numbers, standardised by the training images' mean and standard deviation.
+    """Regression of a column of numbers, standardized by the mean and standard deviation of the training images.
 
     Args:
-        loss: of the standardised error: absolute, half the square, or Huber's with threshold 1.
+        loss: loss of the standardized error: absolute, half the square, or Huber with threshold 1.
 
     Raises:
-        UserError: a column of classes.
+        UserError: the column holds classes.
     """
     if column.kind != "number":
-        raise UserError("the task regression needs a column of numbers, and this one holds classes")
+        raise UserError("the task regression needs a column of numbers, but this one holds classes")
     return Regression(column.unit, loss)
 
 
 class Regression(Task):
-    """The network puts out the number in its own unit; what it learns is standardised."""
+    """Training targets are standardized; the network's output is in the column's unit."""
 
     name = "regression"
     outputs = 1
@@ -46,12 +46,12 @@ class Regression(Task):
         self.mean, self.std = float(target.mean()), float(target.std()) or 1.0
 
     def adapt_head(self, network) -> None:
-        from ppcls_lite.arch.heads import StandardizedLinear, replace_head
+        from ppcls_lite.arch.base import StandardizedLinear, replace_head
 
         replace_head(network, lambda linear: StandardizedLinear(linear, self.mean, self.std))
 
     def read_head(self, network) -> None:
-        from ppcls_lite.arch.heads import get_head
+        from ppcls_lite.arch.base import get_head
 
         head = get_head(network)
         self.mean, self.std = float(head.mean), float(head.std)
@@ -67,7 +67,7 @@ class Regression(Task):
 
     def batch_sums(self, outputs, target) -> Sums:
         error = outputs.flatten().astype("float64") - target.astype("float64")
-        # From the training mean, so that the variance loses no digits.
+        # Relative to the training mean, so that the variance is computed without cancellation.
         centred = target.astype("float64") - self.mean
         return {
             "images": len(target),
@@ -79,7 +79,7 @@ class Regression(Task):
         }
 
     def batch_details(self, outputs, target) -> Sums:
-        """Counts of predicted against true values, over cells of a tenth of the standard deviation."""
+        """Joint histogram of true and predicted values, in cells of a tenth of the standard deviation."""
         edges = self.mean + self.std * np.linspace(-RANGE, RANGE, CELLS + 1)
         pair = [np.clip(values.numpy().ravel(), edges[0], edges[-1]) for values in (target, outputs)]
         return {"cells": np.histogram2d(*pair, bins=[edges, edges])[0]}
@@ -101,7 +101,7 @@ class Regression(Task):
         }
 
     def decode(self, outputs: np.ndarray) -> list[dict[str, Any]]:
-        """For each image ``value``, in the column's unit."""
+        """For each image ``value``, in the unit of the column."""
         return [{"value": float(value)} for value in outputs.ravel()]
 
     def row(self, values: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A configuration, completed by what its data set says of itself. Nothing here imports paddle."""
+"""Setups: configurations completed with the description of their data set. Nothing here imports paddle."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -15,15 +15,15 @@ from ppcls_lite.data.transforms import Normalization, identity, imagenet
 from ppcls_lite.tasks.task import Task, make_task
 from ppcls_lite.utils.errors import UserError, nearest
 
-DISK_IMAGE_SIZE = 224  # of images on disk where none is given
+DISK_IMAGE_SIZE = 224  # default for images on disk
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a run is made of, before anything is read or built.
+    """The parts of a run, before images are read and the network is built.
 
-    ``config.Arch`` is complete; ``column`` is what the task learns; images have ``channels`` and are brought to
-    ``input_size`` pixels a side.
+    ``config.Arch`` has all options, and ``column`` is the target. Images have ``channels`` channels and are resized to
+    ``input_size`` pixels.
     """
 
     config: Config
@@ -40,16 +40,16 @@ class Setup:
 
     @property
     def reading(self) -> Reading:
-        """How images on disk are to be read."""
+        """How to read images on disk."""
         data = self.config.DataLoader
         return Reading(self.channels, self.input_size, data.num_workers, data.on_bad_image == "skip")
 
 
 def load_setup(path: str | Path, overrides: Iterable[str] = ()) -> Setup:
-    """The setup of a config file with overrides.
+    """Load the setup of a config file with overrides.
 
     Raises:
-        UserError: one sentence that names the file, the key and what was expected.
+        UserError: the configuration is invalid; the message names the file, the key and what was expected.
     """
     overrides = list(overrides)
     config = configs.load(path, overrides)
@@ -58,10 +58,10 @@ def load_setup(path: str | Path, overrides: Iterable[str] = ()) -> Setup:
 
 
 def complete(config: Config | Setup) -> Setup:
-    """The setup of a configuration: what it leaves to the data set is filled in and checked; a setup is returned.
+    """Complete a configuration with the properties of its data set, and check it; a setup is returned as it is.
 
     Raises:
-        UserError: the data set cannot be found, or network, head and data do not go together.
+        UserError: the data set is not found, or network, head and data do not fit together.
     """
     if isinstance(config, Setup):
         return config
@@ -88,7 +88,7 @@ def _choose_channels(arch: dict[str, Any], spec: DataSpec) -> int:
     if spec.channels is None:
         channels = given or 3
         if channels not in (1, 3):
-            raise UserError(f"Arch.in_channels is {channels}, expected 1 for gray or 3 for colour")
+            raise UserError(f"Arch.in_channels is {channels}, expected 1 for gray or 3 for color")
         return channels
     if (given or (spec.channels if takes_any else 3)) != spec.channels:
         takes = f"Arch.in_channels is {given}" if given else f"{arch['name']} takes 3 channels"
@@ -97,7 +97,7 @@ def _choose_channels(arch: dict[str, Any], spec: DataSpec) -> int:
 
 
 def _choose_task(config: Config, spec: DataSpec) -> tuple[str, Task]:
-    """The column and the task on it: the head's, or the classification of the data set's first column."""
+    """The column and task of the head; by default, classification of the first column."""
     default = {"": {"task": "classification", "column": next(iter(spec.columns))}}
     ((name, head),) = (config.Heads or default).items()
     key, column = f"Heads.{name}", head["column"]
@@ -120,7 +120,7 @@ def _choose_task(config: Config, spec: DataSpec) -> tuple[str, Task]:
         text = str(error)
         raise UserError(text if text.startswith(key) else f"{key}.column is '{column}': {text}") from None
     if given not in (None, task.outputs):
-        raise UserError(f"Arch.num_classes is {given}, but {key} has {task.outputs} output; leave it out")
+        raise UserError(f"Arch.num_classes is {given}, but {key} has {task.outputs} output; remove it")
     return column, task
 
 
@@ -128,12 +128,12 @@ def _choose_normalization(config: Config, spec: DataSpec, channels: int) -> Norm
     data = config.DataLoader
     if not data.normalize:
         if data.mean is not None:
-            raise UserError("DataLoader.mean is given, but DataLoader.normalize is false; leave one out")
+            raise UserError("DataLoader.mean is given, but DataLoader.normalize is false; remove one")
         return identity(channels)
     if data.mean is not None and data.std is not None:
         for key, values in (("mean", data.mean), ("std", data.std)):
             if len(values) != channels:
-                raise UserError(f"DataLoader.{key} is {list(values)}, expected {channels} values, one for each channel")
+                raise UserError(f"DataLoader.{key} is {list(values)}, expected {channels} values, one per channel")
         return Normalization(data.mean, data.std)
     if spec.mean is not None and spec.std is not None:
         return Normalization(spec.mean, spec.std)

@@ -1,4 +1,4 @@
-"""What every task has."""
+"""The interface of tasks, exact sums over batches, and making and restoring tasks."""
 
 import itertools
 import math
@@ -14,15 +14,15 @@ from ppcls_lite.data.dataset import Column
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.text import show
 
-# What a batch adds to the scores of a part, by name: numbers, or arrays.
+# Contributions of a batch to the scores of a part, by name: numbers or arrays.
 Sums = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A score of a part: its column is ``PART_name``.
+    """A score of a part, in column ``PART_name`` of metrics.csv.
 
-    ``unit`` is ``%`` for fractions, which tables show in percent and their differences in points.
+    ``unit`` is ``%`` for fractions. Tables show them in percent, and their differences in percentage points.
     """
 
     name: str
@@ -31,17 +31,17 @@ class Metric:
     higher_is_better: bool
 
     def show(self, value: float) -> str:
-        """The value with four digits, such as ``top-1 0.9861``."""
+        """Format a value with four digits, such as ``top-1 0.9861``."""
         return f"{self.title} {value:.4f}" if self.unit == "%" else f"{self.title} {value:.4g}"
 
 
 class Task(ABC):
-    """Learning a column.
+    """How a network learns a column.
 
     Attributes:
-        name: under which it is registered.
-        outputs: of the network, for one image.
-        metrics: its scores besides ``loss``; the first one is the headline.
+        name: the name it is registered under.
+        outputs: number of network outputs per image.
+        metrics: scores besides ``loss``; the first one is the headline.
     """
 
     name: ClassVar[str]
@@ -50,102 +50,100 @@ class Task(ABC):
 
     @property
     def headline(self) -> Metric:
-        """The metric that chooses the best epoch and that tables show."""
+        """The metric that tables show and that selects the best epoch."""
         return self.metrics[0]
 
     @abstractmethod
     def loss(self, outputs, target):
-        """The training loss of each sample: Tensors [N, outputs] and [N] to a Tensor [N]."""
+        """Training loss of each sample, from outputs [N, outputs] and targets [N] to a Tensor [N]."""
 
     @abstractmethod
     def batch_sums(self, outputs, target) -> Sums:
-        """What a batch adds to the scores: scalar Tensors, which are summed up over batches."""
+        """Scalar Tensors, whose sums over all batches determine the scores."""
 
     def batch_details(self, outputs, target) -> Sums:
-        """What a batch adds to the pictures of a part, beside :meth:`batch_sums`: arrays."""
+        """Arrays, whose sums over all batches the pictures need in addition to :meth:`batch_sums`."""
         return {}
 
     @abstractmethod
     def scores(self, sums: Sums) -> dict[str, float]:
-        """``loss`` and each metric, from the sums over all batches."""
+        """``loss`` and all metrics, from the sums over all batches."""
 
     def pictures(self, sums: Sums) -> dict[str, Any]:
-        """Figures of a scored part by name, from the sums over all batches."""
+        """Figures by name, from the sums over all batches."""
         return {}
 
-    def fit(self, target: np.ndarray) -> None:  # noqa: B027 - most tasks have nothing to fit
-        """Take what the task needs from the training targets [N]."""
+    def fit(self, target: np.ndarray) -> None:  # noqa: B027 - optional
+        """Compute statistics of the training targets [N]."""
 
-    def adapt_head(self, network) -> None:  # noqa: B027 - most tasks leave it
-        """Change the network's last layer, which has ``outputs`` outputs, to what the task needs."""
+    def adapt_head(self, network) -> None:  # noqa: B027 - optional
+        """Replace the network's last layer, a linear layer with ``outputs`` outputs, if the task needs another."""
 
-    def read_head(self, network) -> None:  # noqa: B027 - most tasks have nothing there
-        """Take what :meth:`fit` found from a trained network's last layer."""
+    def read_head(self, network) -> None:  # noqa: B027 - optional
+        """Read the statistics of :meth:`fit` from a trained network's last layer."""
 
     @abstractmethod
     def decode(self, outputs: np.ndarray) -> list[dict[str, Any]]:
-        """Predictions from outputs [N, outputs]: for each sample, plain values by name."""
+        """Predictions from outputs [N, outputs]: for each sample a dict of plain values."""
 
     @abstractmethod
     def row(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The columns of a table of predictions for what :meth:`decode` gives: ``prediction`` first."""
+        """A row of a table of predictions, from one dict of :meth:`decode`; ``prediction`` is the first column."""
 
     def name_target(self, value: Any) -> Any:
-        """A target as tables of predictions show it."""
+        """A target as shown in tables of predictions."""
         return value
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Plain values from which :func:`restore_task` makes the task that decodes."""
+        """Plain values from which :func:`restore_task` restores the task."""
 
 
 class Total:
-    """Sums of batches, added up exactly: the same to the last digit however batches are shared among processes."""
+    """Exact sums over batches: they do not depend on the order of batches or the number of processes."""
 
     def __init__(self, batches: Iterable[Mapping[str, Any]] = ()):
         self.batches = list(batches)
 
     def add(self, sums: Mapping[str, Any]) -> None:
-        """Add a batch's: scalars as floats, arrays as numpy arrays."""
+        """Add a batch; scalars become floats."""
         self.batches.append({key: v if isinstance(v, np.ndarray) else float(v) for key, v in sums.items()})
 
     def sums(self) -> Sums:
         """The totals by name."""
-        keys = dict.fromkeys(itertools.chain.from_iterable(self.batches))
-        return {key: _add_up([batch[key] for batch in self.batches if key in batch]) for key in keys}
-
-
-def _add_up(values: list[Any]) -> Any:
-    if isinstance(values[0], np.ndarray):
-        return sum(values[1:], start=values[0])
-    return math.fsum(values)
+        totals = {}
+        for key in dict.fromkeys(itertools.chain.from_iterable(self.batches)):
+            values = [batch[key] for batch in self.batches if key in batch]
+            totals[key] = sum(values) if isinstance(values[0], np.ndarray) else math.fsum(values)
+        return totals
 
 
 def make_task(name: str, column: Column, options: Mapping[str, Any], prefix: str) -> Task:
-    """The task ``name`` on a column.
+    """Make the task ``name`` for a column; ``prefix`` precedes the names of options in error messages.
 
     Raises:
-        UserError: no such task, or options that do not fit.
+        UserError: unknown task, invalid options, or a column of another kind.
     """
     checked = TASKS.check_options(name, dict(options), prefix=prefix)
     return TASKS.factory(name)(column, **checked)
 
 
 def restore_task(description: Any) -> Task:
-    """The task that :meth:`Task.describe` described, for decoding.
+    """Restore a task from :meth:`Task.describe`, for decoding.
 
     Raises:
-        ValueError: no description of a task.
+        ValueError: the description is invalid.
     """
     if not isinstance(description, dict) or description.get("task") not in TASKS.names():
-        raise ValueError(f"{show(description)} describes no task")
+        raise ValueError(f"{show(description)} is not a description of a task")
     known = {"kind": str, "classes": list, "unit": str}
     given = {key: value for key, value in description.items() if key in known}
     if not all(isinstance(value, known[key]) for key, value in given.items()):
-        raise ValueError(f"{show(description)} describes no task")
-    if not all(isinstance(name, str) for name in given.get("classes", [])):
-        raise ValueError("names of classes are no text")
-    column = Column(**{**given, "classes": tuple(given.get("classes", ()))})
+        raise ValueError(f"{show(description)} is not a description of a task")
+    classes = tuple(given.get("classes", ()))
+    if not all(isinstance(name, str) for name in classes):
+        raise ValueError("class names are not text")
+    column = Column(**{**given, "classes": classes})
     options = {key: value for key, value in description.items() if key not in known and key != "task"}
     try:
         return make_task(description["task"], column, options, "")

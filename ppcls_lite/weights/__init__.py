@@ -1,1 +1,1 @@
-"""Files of weights: their safe reading and their conversion."""
+"""Safe reading, writing and conversion of weights files."""

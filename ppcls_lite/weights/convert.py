@@ -1,7 +1,7 @@
-"""Weights of other projects' networks under our names.
+"""Conversion of other projects' weights: renames parameters and transposes fully connected layers.
 
-Sources of the names: d-li14/octconv.pytorch, stigma0617/VoVNet.pytorch, pytorch/vision (resnet.py, densenet.py); the
-article's checkpoints are Paddle's own and carry a bias in every convolution.
+Supported are d-li14/octconv.pytorch, stigma0617/VoVNet.pytorch, pytorch/vision (resnet.py, densenet.py), and the
+article's checkpoints, which are Paddle files and have a bias in all convolutions.
 """
 
 import pickle
@@ -37,7 +37,7 @@ def _transition(match: re.Match) -> str:
     return f"tr_conv{int(match[1]) + 1}_blk.conv_ac_func.{own}."
 
 
-# The first rule that matches the beginning of a name replaces what it matched; a name that none matches stays.
+# The first rule that matches the beginning of a name replaces the matched part.
 _RESNET: list[Rule] = [
     (r"(layer\d+\.\d+)\.conv(\d)\.", r"\1.conv\2.conv.conv_h2h."),
     (r"(layer\d+\.\d+)\.bn(\d)\.", r"\1.conv\2.bn_h."),
@@ -47,7 +47,7 @@ _RESNET: list[Rule] = [
 _DENSENET: list[Rule] = [
     (r"features\.conv0\.", "conv1_func._conv."),
     (r"features\.norm0\.", "conv1_func._batch_norm."),
-    # Checkpoints from before torchvision 0.3 write norm.1 for norm1.
+    # Before torchvision 0.3, norm1 was norm.1.
     (r"features\.denseblock(\d+)\.denselayer(\d+)\.(norm|conv)\.?(\d)\.", _dense_layer),
     (r"features\.transition(\d+)\.(norm|conv)\.", _transition),
     (r"features\.norm5\.", "batch_norm."),
@@ -63,7 +63,7 @@ _VOVNET: list[Rule] = [
 
 @dataclass(frozen=True)
 class Source:
-    """A project: the models whose weights it has, the rules for their names, and whether its files are Paddle's."""
+    """A project: the models it has weights of, the rules for their names, and whether its files are Paddle files."""
 
     models: tuple[str, ...]
     rules: list[Rule]
@@ -82,7 +82,7 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class Converted:
-    """Weights by our names, the project that they came from, and the options of the network that they fit."""
+    """Weights by our names, the project they are from, and the options of the network they fit."""
 
     weights: dict[str, np.ndarray]
     source: str
@@ -90,15 +90,14 @@ class Converted:
 
 
 def convert(path: str | Path, model: str) -> Converted:
-    """Read another project's checkpoint as weights of ``model``; that they fit is tried on the network.
+    """Read another project's checkpoint as weights of ``model``, and check that they fit the network.
 
     Args:
-        path: ``.safetensors``, ``.pdparams`` (the article's), or a PyTorch checkpoint of any other suffix.
-        model: a name of ``list_models()``.
+        path: a ``.safetensors`` file, a ``.pdparams`` file (of the article), or a PyTorch checkpoint of any suffix.
+        model: one of ``list_models()``.
 
     Raises:
-        UserError: no such model, one that no source has, a file that cannot be read, or missing, unexpected or
-            mis-shaped names.
+        UserError: the model is unknown or not supported, or the file cannot be read or does not fit it.
     """
     path = Path(path)
     name, source = _find_source(model, paddle=path.suffix == SUFFIX)
@@ -108,7 +107,7 @@ def convert(path: str | Path, model: str) -> Converted:
             continue
         new = rename(old, source.rules)
         if new in weights:
-            raise UserError(f"{path} has {new} twice, the second time as {old}; convert checkpoints of one network")
+            raise UserError(f"{path} has {new} twice, also as {old}; expected the checkpoint of a single network")
         # PyTorch's fully connected weights are [out, in], Paddle's [in, out].
         weights[new] = array.T.copy() if array.ndim == 2 and not source.paddle else array
     options: dict[str, Any] = {"num_classes": _count_classes(weights, path)}
@@ -119,36 +118,35 @@ def convert(path: str | Path, model: str) -> Converted:
 
 
 def rename(name: str, rules: list[Rule]) -> str:
-    """A name of another project's as ours."""
-    name = name.removeprefix("module.")  # of DataParallel
+    """Translate a parameter name of another project."""
+    name = name.removeprefix("module.")  # added by DataParallel
     for pattern, replacement in rules:
-        renamed, count = re.subn(f"^{pattern}", replacement, name)
+        name, count = re.subn(f"^{pattern}", replacement, name)
         if count:
-            name = renamed
             break
     return re.sub(r"running_var$", "_variance", re.sub(r"running_mean$", "_mean", name))
 
 
 def _find_source(model: str, paddle: bool) -> tuple[str, Source]:
-    model_options(model)
+    model_options(model)  # raises for an unknown model
     for name, source in SOURCES.items():
         if model in source.models and source.paddle == paddle:
             return name, source
     known = sorted({name for source in SOURCES.values() if source.paddle == paddle for name in source.models})
-    kind = f"a {SUFFIX} file" if paddle else "a checkpoint of PyTorch's"
-    raise UserError(f"no source of {kind} for {model} is known; {nearest(model, known)}")
+    kind = f"{SUFFIX} files" if paddle else "PyTorch checkpoints"
+    raise UserError(f"{kind} of {model} are not supported; {nearest(model, known)}")
 
 
 def _count_classes(weights: dict[str, np.ndarray], path: Path) -> int:
     for name in ("fc.bias", "out.bias"):
         if name in weights and weights[name].ndim == 1:
             return len(weights[name])
-    raise UserError(f"{path} has no classifier (fc or classifier), from which to tell its number of classes")
+    raise UserError(f"{path} has no classifier (fc or classifier), so its number of classes is unknown")
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
-        raise UserError(f"there is no file {path}; name a checkpoint")
+        raise UserError(f"there is no file {path}; pass a checkpoint")
     if path.suffix == SUFFIX:
         return read_weights(path)
     if path.suffix == SAFETENSORS:
@@ -157,18 +155,18 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         import torch
     except ImportError:
         raise UserError(
-            f"{path} is a PyTorch checkpoint, and torch does not import; pip install -r requirements-convert.txt, or "
+            f"{path} needs torch, which cannot be imported; pip install -r requirements-convert.txt, or "
             f"save it elsewhere with safetensors.torch.save_file(state_dict, 'weights.safetensors')"
         ) from None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, OSError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} is no checkpoint of plain weights that PyTorch reads ({reason})") from None
+        raise UserError(f"{path} is not a checkpoint of plain weights that PyTorch can read ({reason})") from None
     for wrapper in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     tensors = state if isinstance(state, dict) else {}
     if not tensors or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
-        raise UserError(f"{path} holds no state_dict: expected tensors by name")
+        raise UserError(f"{path} has no state_dict; expected tensors by name")
     return {name: (value.float() if value.is_floating_point() else value).numpy() for name, value in tensors.items()}

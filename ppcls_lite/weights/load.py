@@ -1,4 +1,4 @@
-"""Weights: reading and writing ``.pdparams`` and safetensors, and loading them into a network whole or not at all."""
+"""Reading and writing weights as ``.pdparams`` or safetensors, and loading them into networks."""
 
 from pathlib import Path
 from typing import Any
@@ -17,81 +17,68 @@ SUFFIXES = (SUFFIX, SAFETENSORS)
 
 
 def find_weights(path: str | Path) -> Path:
-    """The weights file that ``path`` means.
+    """Find a weights file.
 
     Args:
         path: a file with or without its suffix (``.pdparams``, else ``.safetensors``), a run folder (``best.pdparams``,
             else ``last.pdparams``), or a checkpoint folder of a run (``model.pdparams``).
 
     Raises:
-        UserError: nothing there.
+        UserError: not found.
     """
     path = user_path(path)
     if path.is_dir():
-        for name in ("best", "last", "model"):
-            for suffix in SUFFIXES:
-                if (path / f"{name}{suffix}").is_file():
-                    return path / f"{name}{suffix}"
-        raise UserError(f"the folder {path} holds no best, last or model{SUFFIX}; name a run folder or a weights file")
-    for candidate in (path, *(Path(f"{path}{suffix}") for suffix in SUFFIXES)):
-        if candidate.is_file():
-            return candidate
-    raise UserError(f"there are no weights at {path}; name a {SUFFIX} or {SAFETENSORS} file or a run folder")
+        candidates = [path / f"{name}{suffix}" for name in ("best", "last", "model") for suffix in SUFFIXES]
+    else:
+        candidates = [path, *(Path(f"{path}{suffix}") for suffix in SUFFIXES)]
+    found = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if found is None and path.is_dir():
+        raise UserError(f"the folder {path} has no best, last or model{SUFFIX}; pass a run folder or a weights file")
+    if found is None:
+        raise UserError(f"there are no weights at {path}; pass a {SUFFIX} or {SAFETENSORS} file or a run folder")
+    return found
 
 
 def read_weights(path: str | Path) -> dict[str, np.ndarray]:
-    """Parameters and statistics by name, as numpy arrays, from a weights file. Runs no code of the file's.
+    """Read parameters and statistics by name from a weights file, without running code from it.
 
     Raises:
-        UserError: no such file, not readable, damaged, or not a dictionary of arrays.
+        UserError: the file is missing or damaged, or does not contain arrays by name.
     """
     path = find_weights(path)
     if path.suffix == SAFETENSORS:
         check_room(path.stat().st_size, str(path))
         return read_safetensors(path)
     state = read_state(path)
-    arrays = {k: value for k, value in state.items() if isinstance(k, str) and isinstance(value, np.ndarray)}
+    arrays = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, np.ndarray)}
     others = set(state) - set(arrays) - {"StructuredToParameterName@@"}
     if not arrays or others:
         raise UserError(
-            f"{path} is no file of weights: expected arrays by name, found {show(sorted(map(str, others)))}"
+            f"{path} is not a weights file: expected arrays by name, found {show(sorted(map(str, others)))}"
         )
     return arrays
 
 
 def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file by name.
+    """Read the arrays of a safetensors file by name.
 
     Raises:
-        UserError: not readable, damaged, or of a type that numpy does not have (bfloat16).
+        UserError: the file cannot be read or is damaged, or has a type that numpy does not support (bfloat16).
     """
     try:
         return safetensors.numpy.load_file(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
-    except Exception as error:  # SafetensorError, or KeyError and TypeError for types that numpy does not have
-        raise UserError(
-            f"{path} is damaged or not of floats that numpy has ({type(error).__name__}: {error}); save it as float32"
-        ) from None
-
-
-def write_weights(weights: dict[str, np.ndarray], path: Path) -> None:
-    """Write arrays by name, whole or not at all; the suffix of ``path`` is one of ``SUFFIXES``."""
-    with replacing(path) as temporary:
-        if path.suffix == SAFETENSORS:
-            safetensors.numpy.save_file({name: np.ascontiguousarray(a) for name, a in weights.items()}, temporary)
-        else:
-            import paddle
-
-            # As Layer.state_dict() is saved; a name that ends in .pdparams is no must for it.
-            paddle.save({name: paddle.to_tensor(array) for name, array in weights.items()}, str(temporary))
+    except Exception as error:  # SafetensorError; KeyError or TypeError for unsupported types
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path} is damaged or has an unsupported type ({reason}); save it as float32") from None
 
 
 def read_state(path: str | Path) -> dict[str, Any]:
-    """A dictionary of arrays and plain values, as ``paddle.save`` writes it (``.pdparams``, ``.pdopt``).
+    """Read a dictionary of arrays and plain values written by ``paddle.save`` (``.pdparams``, ``.pdopt``).
 
     Raises:
-        UserError: not readable, damaged, or not a dictionary.
+        UserError: the file cannot be read, is damaged, or does not contain a dictionary.
     """
     try:
         check_room(2 * Path(path).stat().st_size, str(path))
@@ -104,14 +91,25 @@ def read_state(path: str | Path) -> dict[str, Any]:
     return state
 
 
+def write_weights(weights: dict[str, np.ndarray], path: Path) -> None:
+    """Write arrays by name atomically, in the format of the suffix of ``path``, one of ``SUFFIXES``."""
+    with replacing(path) as temporary:
+        if path.suffix == SAFETENSORS:
+            safetensors.numpy.save_file({name: np.ascontiguousarray(a) for name, a in weights.items()}, temporary)
+        else:
+            import paddle
+
+            paddle.save({name: paddle.to_tensor(array) for name, array in weights.items()}, str(temporary))
+
+
 def load_pretrained(network, path: str | Path) -> Path:
-    """Load the weights that ``path`` means (see :func:`find_weights`) into ``network``, all or none.
+    """Load the weights at ``path`` (see :func:`find_weights`) into ``network``.
 
     Returns:
         The file that was read.
 
     Raises:
-        UserError: missing, unexpected or mis-shaped names, with the first few of each; the network is as before.
+        UserError: they cannot be read or do not fit; the network is unchanged.
     """
     path = find_weights(path)
     load_weights(network, read_weights(path), path)
@@ -119,10 +117,10 @@ def load_pretrained(network, path: str | Path) -> Path:
 
 
 def load_weights(network, weights: dict[str, np.ndarray], source: str | Path) -> None:
-    """Load arrays by name into ``network``, all or none; ``source`` is what errors call them.
+    """Load arrays by name into ``network``; ``source`` names them in error messages.
 
     Raises:
-        UserError: missing, unexpected or mis-shaped names, with the first few of each; the network is as before.
+        UserError: names are missing or unexpected, or shapes or types differ; the network is unchanged.
     """
     own = network.state_dict()
     misfits = [
@@ -130,18 +128,17 @@ def load_weights(network, weights: dict[str, np.ndarray], source: str | Path) ->
         for name in own
         if name in weights and (list(weights[name].shape) != list(own[name].shape) or weights[name].dtype.kind != "f")
     ]
-    problems = [
-        _some("missing", [name for name in own if name not in weights]),
-        _some("unexpected", [name for name in weights if name not in own]),
-        _some("of another shape or type", misfits),
-    ]
-    if any(problems):
-        raise UserError(f"{source} does not fit the network: {'; '.join(filter(None, problems))}")
+    problems = {
+        "missing": [name for name in own if name not in weights],
+        "unexpected": [name for name in weights if name not in own],
+        "of another shape or type": misfits,
+    }
+    if any(problems.values()):
+        texts = [_describe(what, names) for what, names in problems.items() if names]
+        raise UserError(f"{source} does not fit the network: {'; '.join(texts)}")
     network.set_state_dict({name: weights[name].astype(own[name].numpy().dtype) for name in own})
 
 
-def _some(what: str, names: list[str], most: int = 3) -> str:
-    if not names:
-        return ""
+def _describe(what: str, names: list[str], most: int = 3) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{len(names)} {what} ({', '.join(name[:200] for name in names[:most])}{more})"

@@ -185,10 +185,10 @@ def test_poolings_are_computed_once_however_many_convolutions_read_them(rng, mon
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"stride": 3}, "stride 1 or 2"),
-        ({"alpha_in": 1.5}, "lie in"),
-        ({"kernel_size": 3}, "padding that keeps the size"),
-        ({"groups": 3}, "3 groups do not divide"),
+        ({"stride": 3}, "stride is 3, expected 1 or 2"),
+        ({"alpha_in": 1.5}, "expected values in"),
+        ({"kernel_size": 3}, "must preserve the size"),
+        ({"groups": 3}, "not divisible by 3 groups"),
         ({"groups": 8, "alpha_out": 0.0}, "depthwise"),
     ],
 )

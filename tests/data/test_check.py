@@ -52,7 +52,7 @@ def test_all_damaged_files_and_all_that_lie_in_two_parts_are_listed(tmp_path, nu
     assert [list(group) for group in report.shared] == copies
     lines = report.describe().splitlines()
     assert len(lines) == 6
-    assert lines[0] == f"unreadable: {report.unreadable[0][1]}" and "no image file" in lines[0]
+    assert lines[0] == f"unreadable: {report.unreadable[0][1]}" and "not an image file" in lines[0]
     assert lines[3].startswith("same contents: train ") and "dog/copy.png" in lines[3]
     assert lines[5].endswith("3 unreadable files, 2 images in more than one part")
     assert not capfd.readouterr().err

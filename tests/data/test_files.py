@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -14,9 +15,8 @@ import pytest
 
 from ppcls_lite.data import workers
 from ppcls_lite.data.dataset import DataSpec, Reading
-from ppcls_lite.data.files import MAX_WARNINGS, ImageFiles, files_dataset
+from ppcls_lite.data.files import MAX_WARNINGS, FileNames, ImageFiles, files_dataset
 from ppcls_lite.data.image_file import load_image
-from ppcls_lite.data.names import FileNames
 from ppcls_lite.data.workers import check_shared_memory, map_in_workers
 from ppcls_lite.utils.errors import TrainingError, UserError
 
@@ -92,34 +92,34 @@ def test_broken_files_are_left_out_and_counted_once(with_broken, num_workers):
             assert all(
                 (image == load_image(images.path(i), 3, 8)).all() for image, i in zip(pixels, indices, strict=True)
             )
-        assert images.skipped == 2
+        assert images.skipped == {images.path(3), images.path(11)}
 
 
 def test_splits_tell_what_was_skipped_of_their_own(with_broken):
     images = ImageFiles(with_broken, Reading(3, 8, skip=True))
     first, rest = images.take(np.arange(10)), images.take(np.arange(10, 25))
     list(first.read([np.arange(10)]))
-    assert (first.skipped, rest.skipped, images.skipped) == (1, 0, 1)
+    assert (first.skipped, rest.skipped) == ({images.path(3)}, set())
     list(rest.read([np.arange(15)]))
-    assert (first.skipped, rest.skipped, images.skipped) == (1, 1, 2)
+    assert (first.skipped, rest.skipped) == ({images.path(3)}, {images.path(11)})
 
 
 def test_a_file_named_twice_counts_once(folder):
     images = ImageFiles(FileNames.pack(str(folder), [b"text.jpg"] * 3), Reading(3, 8, skip=True))
     list(images.read([np.arange(3)]))
-    assert images.skipped == 1
+    assert images.skipped == {images.path(0)}
 
 
 def test_only_the_first_skipped_files_are_logged(tmp_path, caplog):
     names = FileNames.pack(str(tmp_path), [b"%d.png" % i for i in range(50)])
     images = ImageFiles(names, Reading(3, 8, skip=True))
     list(images.read([np.arange(50)]))
-    assert images.skipped == 50 and len(caplog.records) == MAX_WARNINGS
+    assert len(images.skipped) == 50 and len(caplog.records) == MAX_WARNINGS
     assert "counted" in caplog.records[-1].message
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize(("broken", "reason"), [(3, "text.jpg: it is no image file"), (11, "gone.png: No such file")])
+@pytest.mark.parametrize(("broken", "reason"), [(3, "text.jpg: it is not an image"), (11, "gone.png: No such file")])
 def test_a_broken_file_ends_reading_with_one_sentence(with_broken, num_workers, broken, reason, capfd):
     images = ImageFiles(with_broken, Reading(3, 8, num_workers))
     batches = [np.arange(0, 3), np.array([4, broken, 5]), np.arange(12, 25)]
@@ -150,8 +150,7 @@ def test_no_worker_is_left_after_a_break(names, capfd):
 def test_no_worker_is_left_after_ctrl_c(tmp_path):
     program = (
         "import sys, time, numpy as np\n"
-        "from ppcls_lite.data.files import ImageFiles\n"
-        "from ppcls_lite.data.names import FileNames\n"
+        "from ppcls_lite.data.files import FileNames, ImageFiles\n"
         "from ppcls_lite.data.dataset import Reading\n"
         "names = FileNames.pack(sys.argv[1], [b'x.png'] * 9)\n"
         "for _ in ImageFiles(names, Reading(3, 8, 2)).read([np.arange(9)] * 9999):\n"
@@ -287,3 +286,11 @@ def test_a_machine_without_shared_memory(monkeypatch):
     monkeypatch.setattr(workers, "SHARED_MEMORY", "/nowhere")
     with pytest.raises(UserError, match="0 MiB available"):
         check_shared_memory(1, 1)
+
+
+def test_a_file_that_several_processes_skip_counts_once(monkeypatch):
+    from ppcls_lite.engine import build
+
+    loader = SimpleNamespace(split=SimpleNamespace(images=SimpleNamespace(skipped={"a.png", "b.png"})))
+    monkeypatch.setattr(build.processes, "gather", lambda skipped: [skipped, {"b.png", "c.png"}])
+    assert build.count_skipped(build.Loaders(loader, None, loader)) == 3

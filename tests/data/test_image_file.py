@@ -201,16 +201,16 @@ def encoded(path, pixels):
 
 BROKEN = {
     "missing": ("x.png", lambda path: None, "No such file"),
-    "empty": ("x.png", lambda path: b"", "no image file"),
-    "text": ("x.jpg", lambda path: b"not an image", "no image file"),
-    "svg": ("x.png", lambda path: b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no image file"),
-    "eps": ("x.eps", lambda path: whole(path), "no image file"),
+    "empty": ("x.png", lambda path: b"", "not an image file"),
+    "text": ("x.jpg", lambda path: b"not an image", "not an image file"),
+    "svg": ("x.png", lambda path: b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image file"),
+    "eps": ("x.eps", lambda path: whole(path), "not an image file"),
     "jpeg of four bytes": ("x.jpg", lambda path: b"\xff\xd8\xff\xe0broken", "damaged or cut off"),
     "jpeg cut off": ("x.jpg", lambda path: whole(path)[:5000], "damaged or cut off"),
     "png cut off": ("x.png", lambda path: whole(path)[:5000], "damaged or cut off"),
-    "webp cut off": ("x.webp", lambda path: whole(path)[:3000], "damaged or cut off|no image file"),
+    "webp cut off": ("x.webp", lambda path: whole(path)[:3000], "damaged or cut off|not an image file"),
     "bmp cut off": ("x.bmp", lambda path: whole(path)[:3000], "damaged or cut off"),
-    "tiff cut off": ("x.tiff", lambda path: whole(path, compression="tiff_lzw")[:3000], "damaged|no image file"),
+    "tiff cut off": ("x.tiff", lambda path: whole(path, compression="tiff_lzw")[:3000], "damaged|not an image file"),
     "png of zeros": ("x.png", lambda path: png(9, 9, 8, bytes(40)), "damaged or cut off"),
     "jpeg that claims 4 gigapixels": ("x.jpg", lambda path: claim(path, 65_000), "more than 89 megapixels"),
     "jpeg that claims 100 megapixels": ("x.jpg", lambda path: claim(path, 10_000), "more than 89 megapixels"),
@@ -234,12 +234,12 @@ def test_broken_files_are_refused_in_one_sentence(case, tmp_path, capfd):
 
 def test_folders_and_impossible_names_are_refused(tmp_path):
     for path in (tmp_path, f"{tmp_path}/\0.png"):
-        with pytest.raises(UserError, match=r"Is a directory|damaged|no image file"):
+        with pytest.raises(UserError, match=r"Is a directory|damaged|not an image file"):
             load_image(path)
 
 
 def test_a_picture_for_which_pillow_would_start_another_program_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *args, **kwargs: pytest.fail("it was started"))
     save(tmp_path / "x.eps")
-    with pytest.raises(UserError, match="no image file"):
+    with pytest.raises(UserError, match="not an image file"):
         load_image(tmp_path / "x.eps")

@@ -31,7 +31,6 @@ def test_it_is_in_the_catalog():
 def test_parts_and_classes_are_the_folders(tmp_path, parts):
     source = image_folder(root=str(write_folder(tmp_path, parts)))
     assert source.fetch() is None
-    assert source.spec is source.spec
     assert source.spec.classes == ("cat", "dog") and list(source.spec.columns) == ["label"]
     assert source.spec.channels is source.spec.image_size is source.spec.mean is None
     dataset = source.load(READING)
@@ -175,17 +174,17 @@ def broken_link(root):
 BROKEN = {
     "nothing there": (lambda root: None, "does not exist; expected a folder with train/CLASS"),
     "a file": (lambda root: root.write_text(""), "is a file; expected a folder"),
-    "an empty folder": (lambda root: root.mkdir(), "has no folders, and two or more classes are needed"),
-    "images without classes": (flat, "has no folders, and two or more classes"),
-    "a single class": (single_class, "has the single folder images/"),
+    "an empty folder": (lambda root: root.mkdir(), "has no folders, but at least two classes are needed"),
+    "images without classes": (flat, "has no folders, but at least two classes"),
+    "a single class": (single_class, "has a single folder, images/"),
     "test images without classes": (flat_test, "test has no class folders; expected test/CLASS/"),
     "a class of the test images alone": (class_of_test_alone, "test has the class folder cow/, which .*train lacks"),
     "a class without images": (empty_class, "train/ant has no images"),
     "a class of text files": (texts_alone, "train/ant has no images"),
     "test classes without images": (empty_test, "test/cat has no images"),
-    "a class beside train": (class_beside_train, "beside it the folder cow/ with images; only val/ and test/"),
-    "valid for val": (misnamed_part, "beside it the folder valid/ with images"),
-    "test without train": (no_train, "has test/ with class folders, and train/ without"),
+    "a class beside train": (class_beside_train, "also a folder cow/ with images, but only val/ and test/"),
+    "valid for val": (misnamed_part, "also a folder valid/ with images"),
+    "test without train": (no_train, "has class folders in test/ but not in train/"),
     "a link that leads nowhere": (broken_link, "1 file of 7 .* cannot be found, first .*train/cat/9.png"),
 }
 

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppcls_lite.data import BatchLoader, load_dataset, split_balanced
-from ppcls_lite.data.augment import random_crop, random_flip
 from ppcls_lite.data.dataset import labeled
-from ppcls_lite.data.transforms import Normalization, identity
+from ppcls_lite.data.transforms import Normalization, identity, random_crop, random_flip
 from ppcls_lite.utils.errors import UserError
 
 
@@ -59,6 +58,7 @@ def test_normalization_gives_tensors_the_same_bytes(rng):
     images = rng.integers(0, 256, (5, 3, 4, 4), dtype=np.uint8)
     normalization = Normalization((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     np.testing.assert_array_equal(normalization(paddle.to_tensor(images)).numpy(), normalization(images))
+    assert normalization._tensors(paddle.CPUPlace())[0] is normalization._tensors(paddle.CPUPlace())[0]
 
 
 def test_training_pixels_come_out_with_mean_0_and_std_1():

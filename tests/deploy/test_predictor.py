@@ -48,7 +48,7 @@ def test_every_image_gets_its_own_classes_whatever_the_batches(batch_size, pictu
         shares = [best["probability"] for best in one.values["top"]]
         assert 1 > shares[0] > shares[1] > 0 and sum(shares) == pytest.approx(1)
     ((file, reason),) = [one for one in found if not isinstance(one, Prediction)]
-    assert file == pictures / "1a.txt" and "no image" in reason
+    assert file == pictures / "1a.txt" and "not an image" in reason
 
 
 def test_a_network_of_one_batch_size_gets_no_other(pictures, predictor):

@@ -172,7 +172,7 @@ def test_mean_and_std_of_one_s_own_are_kept_with_the_run(photos, tmp_path):
         ({"DataLoader.dataset": "imagefolder"}, "there is no data set '.*'; did you mean 'image_folder'"),
         ({"DataLoader.train_list": "x"}, "DataLoader.train_list is not a setting"),
         ({"DataLoader.root": "/nowhere"}, "DataLoader.root /nowhere does not exist"),
-        ({"Arch.in_channels": 2}, "Arch.in_channels is 2, expected 1 for gray or 3 for colour"),
+        ({"Arch.in_channels": 2}, "Arch.in_channels is 2, expected 1 for gray or 3 for color"),
         ({"Arch.num_classes": 1}, "Arch.num_classes is 1, but image_folder has 2 classes"),
         ({"DataLoader.image_size": 8}, "DataLoader.image_size is 8, expected 32 to 4096"),
         ({"DataLoader.crop_padding": 99}, "DataLoader.crop_padding is 99, expected at most 32"),

@@ -58,7 +58,7 @@ def test_a_run_without_weights_has_none_though_it_started_from_some(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "train.log").write_text("")
     config = configs.load(one.file, [f"Global.pretrained_model={tmp_path}"])
-    with pytest.raises(UserError, match=r"run holds no best, last or model\.pdparams"):
+    with pytest.raises(UserError, match=r"run has no best, last or model\.pdparams"):
         choose_weights(config, tmp_path / "run" / "config.yaml", [])
 
 

@@ -1,4 +1,4 @@
-"""Tasks: losses and scores against numpy, sums that add up, descriptions that survive JSON."""
+"""Tasks: losses and scores compared with scikit-learn and numpy, exact sums, and descriptions in JSON."""
 
 import json
 

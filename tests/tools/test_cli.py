@@ -142,7 +142,7 @@ def overrides(*settings):
         (overrides("Optimizer.lr.name=Cosin"), "did you mean 'Cosine'?"),
         (overrides("DataLoader.dataset=mnist"), "there is no data set 'mnist'; did you mean 'fashion_mnist'?"),
         (overrides("DataLoader.root=/nowhere"), "root does not apply to digits"),
-        (overrides("DataLoader.dataset=cifar10", "DataLoader.root=/nowhere"), "/nowhere holds neither"),
+        (overrides("DataLoader.dataset=cifar10", "DataLoader.root=/nowhere"), "/nowhere lacks"),
         (overrides("DataLoader.train_subset=5"), "DataLoader.train_subset asks for 5 of 1437 images"),
         (overrides("DataLoader.batch_size=5000"), "DataLoader.batch_size 5000 is more than the 1437 training images"),
         (overrides("Global.pretrained_model=nowhere"), "there are no weights at nowhere"),
@@ -162,7 +162,7 @@ def overrides(*settings):
         (["tools/benchmark.py", "efficiency", "lenet", "--device", "gpu"], "--device is gpu, but"),
         (["tools/benchmark.py", "efficiency", "lenet", "--plot", "x.pdf"], "expected a name that ends in .png"),
         (["tools/visualize.py", "frequency", "--index", "1"], "give one of -c CONFIG and --dataset NAME"),
-        (["tools/visualize.py", "frequency", "--image", "README.md"], "README.md: it is no image file"),
+        (["tools/visualize.py", "frequency", "--image", "README.md"], "README.md: it is not an image file"),
         (
             ["tools/visualize.py", "frequency", "--index", "360", "--dataset", "digits"],
             "digits has test images 0 to 359",
@@ -192,7 +192,7 @@ def test_weights_of_another_network_and_hostile_weights_are_refused(trained, tmp
             return os.mkdir, (str(tmp_path / "hacked"),)
 
     evil.write_bytes(pickle.dumps({"fc.weight": Hostile()}))
-    for weights, message in ((folder, "does not fit the network"), (evil, "which data has no need of")):
+    for weights, message in ((folder, "does not fit the network"), (evil, "which plain data never does")):
         done = call("tools/eval.py", "-c", QUICK, "-o", f"Global.pretrained_model={weights}")
         assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "hacked").exists()

@@ -35,7 +35,7 @@ def test_an_exported_network_and_its_run_predict_the_same(form, trained, exporte
     for model in (trained[0], places[form]):
         done = call("tools/predict.py", model, pictures, "--json", "--batch-size", "2", "--top", "3")
         assert done.returncode == 0, done.stderr
-        assert "notes.txt: it is no image file" in done.stderr
+        assert "notes.txt: it is not an image file" in done.stderr
         trees.append(json.loads(done.stdout))
     run, other = trees
     assert [image["image"] for image in run["images"]] == [f"{pictures}/digit {i}.png" for i in range(3)]

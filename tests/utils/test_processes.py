@@ -99,7 +99,7 @@ def test_ending_the_launcher_ends_all_in_order(tmp_path):
 def test_mistakes_are_one_sentence_and_what_is_for_one_process_is_refused(tmp_path):
     launcher = start(tmp_path, "DataLoader.root=nowhere", "DataLoader.dataset=cifar10")
     printed, _ = launcher.communicate(timeout=120)
-    assert launcher.returncode == 2 and "error: DataLoader.root nowhere holds neither" in printed
+    assert launcher.returncode == 2 and "error: DataLoader.root nowhere lacks" in printed
     assert "Traceback" not in printed and not (tmp_path / "run").exists()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("ID", "1"), ("ENDPOINTS", "127.0.0.1:1,127.0.0.1:2")):

@@ -130,9 +130,9 @@ def test_what_does_not_fit_is_refused_with_its_names(checkpoint, tmp_path):
     refused(lambda w: w.update({"stem.0.bn.bias": np.ones(64, "f")}), r"has stem\.0\.bn\.bias twice")
     refused(lambda w: w.pop("classifier.bias"), "has no classifier")
     refused(lambda w: None, r"\d+ missing", model="vovnet39")
-    refused(lambda w: None, "no source of a checkpoint of PyTorch's for lenet is known", model="lenet")
+    refused(lambda w: None, "PyTorch checkpoints of lenet are not supported", model="lenet")
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(UserError, match=r"damaged or not of floats"):
+    with pytest.raises(UserError, match=r"damaged or has an unsupported type"):
         convert(path, "vovnet27_slim")
     with pytest.raises(UserError, match="there is no file"):
         convert(tmp_path / "nothing.pth", "vovnet27_slim")
@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_refused_with_its_names(checkpoint, tmp_path):
 def test_pytorch_s_own_files_need_torch(tmp_path, monkeypatch):
     (tmp_path / "x.pth").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(UserError, match=r"torch does not import; pip install -r requirements-convert\.txt, or"):
+    with pytest.raises(UserError, match=r"needs torch, which cannot be imported; pip install -r requirements"):
         converting.convert(tmp_path / "x.pth", "resnet50")
 
 

@@ -55,9 +55,9 @@ def test_checkpoints_run_no_code_and_hold_weights_only(tmp_path, capsys):
     torch.save([1, 2], tmp_path / "list.pth")
     (tmp_path / "text.pth").write_text("weights")
     for name, message in (
-        ("hostile", "no checkpoint of plain"),
+        ("hostile", "not a checkpoint of plain"),
         ("list", "no state_dict"),
-        ("text", "no checkpoint of"),
+        ("text", "not a checkpoint of"),
     ):
         with pytest.raises(UserError, match=message):
             convert(tmp_path / f"{name}.pth", "resnet50")

@@ -1,4 +1,4 @@
-"""Pickles: plain data comes through, everything else is refused before it runs."""
+"""Pickles: plain data is read, everything else is refused before it runs."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""Weights: found under every name that documents promise, loaded whole or not at all."""
+"""Weights: found under every documented name, and loaded completely or not at all."""
 
 import pickle
 
@@ -30,7 +30,7 @@ def test_files_with_and_without_suffix_and_run_folders_are_found(saved):
     assert find_weights(run) == run / "best.pdparams"
     with pytest.raises(UserError, match="there are no weights at"):
         find_weights(run / "first")
-    with pytest.raises(UserError, match="holds no best, last or model"):
+    with pytest.raises(UserError, match="has no best, last or model"):
         find_weights(run.parent)
 
 

@@ -1,10 +1,9 @@
-"""CIFAR-10 from its official python archive or the folder extracted from it.
+"""CIFAR-10 from its official Python archive or the folder extracted from it.
 
 Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 """
 
 import bz2
-import contextlib
 import gzip
 import hashlib
 import io
@@ -13,14 +12,13 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from ppcls_lite.config.catalog import register_dataset
 from ppcls_lite.config.options import Text
-from ppcls_lite.data import places
-from ppcls_lite.data.dataset import ArraySource, Column, DataSpec, Split, labeled
+from ppcls_lite.data.dataset import Column, DataSpec, Source, Split, array_source, labeled
+from ppcls_lite.data.places import Published
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.weights import pickles
 
@@ -34,11 +32,11 @@ SPEC = DataSpec(
     std=(0.2470, 0.2435, 0.2616),
 )
 
-ARCHIVE, FOLDER, CACHE = "cifar-10-python.tar.gz", "cifar-10-batches-py", "cifar"
-URL = "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz"  # Paddle's own copy, paddle.vision.datasets.Cifar10
+ARCHIVE, FOLDER = "cifar-10-python.tar.gz", "cifar-10-batches-py"
+URL = "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz"  # as in paddle.vision.datasets.Cifar10
 ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
 
-# The official files and their md5, as torchvision and keras check them.
+# md5 of the official files, as in torchvision and Keras.
 BATCH_MD5 = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
     "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
@@ -48,18 +46,30 @@ BATCH_MD5 = {
     "test_batch": "40351d587109b95175f43aff81a1287e",
 }
 MAX_BATCH_BYTES = 64 << 20  # an official batch has 31 MB
-MAX_ARCHIVE_BYTES = 512 << 20  # unpacked; the official one has 187 MB
-MAX_MEMBERS = 1000  # files and folders of an archive; the official one has 9
+MAX_ARCHIVE_BYTES = 256 << 20  # unpacked; the official archive has 187 MB
+MAX_MEMBERS = 1000  # files and folders; the official archive has 9
 
 
 @register_dataset
-def cifar10(*, root: Text = None) -> ArraySource:
+def cifar10(*, root: Text = None) -> Source:
     """CIFAR-10: 50,000 training and 10,000 test images, 3x32x32."""
-    return ArraySource(SPEC, lambda: _read(root), lambda: find(root))
+    return array_source(SPEC, lambda: _read(find(root)), lambda: find(root))
 
 
-def _read(root: str | Path | None) -> tuple[Split, Split, bool, str]:
-    source = find(root)
+def _look_in(place: Path) -> Path | None:
+    """``place`` if it is the archive or the folder, else either of them inside it."""
+    if place.is_file() or (place / "data_batch_1").is_file():
+        return place
+    return next((path for path in (place / FOLDER, place / ARCHIVE) if path.exists()), None)
+
+
+PUBLISHED = Published(
+    "CIFAR-10", "cifar", f"{ARCHIVE} or the folder {FOLDER}", _look_in, lambda: {ARCHIVE: (URL, ARCHIVE_MD5)}
+)
+find, locate = PUBLISHED.find, PUBLISHED.locate
+
+
+def _read(source: Path) -> tuple[Split, Split, bool, str]:
     raw = dict(_read_folder(source) if source.is_dir() else _read_archive(source))
     missing = [name for name in BATCH_MD5 if name not in raw]
     if missing:
@@ -69,35 +79,6 @@ def _read(root: str | Path | None) -> tuple[Split, Split, bool, str]:
     images, labels = zip(*(batches[f"data_batch_{i}"] for i in range(1, 6)), strict=True)
     train = labeled(np.concatenate(images), np.concatenate(labels))
     return train, labeled(*batches["test_batch"]), official, str(source)
-
-
-def find(root: str | Path | None = None) -> Path:
-    """Where CIFAR-10 is: the archive or the extracted folder; downloaded where it is nowhere.
-
-    Raises:
-        UserError: ``root`` is given and holds neither, or nothing was found and the download failed.
-    """
-    found = locate(root)
-    if found is None and root:
-        raise UserError(f"DataLoader.root {root} holds neither {ARCHIVE} nor the folder {FOLDER}")
-    if found is None:
-        places.download("CIFAR-10", CACHE, {ARCHIVE: (URL, ARCHIVE_MD5)})
-    return found or places.cache_folder(CACHE) / ARCHIVE
-
-
-def locate(root: str | Path | None = None) -> Path | None:
-    """Where CIFAR-10 is on this machine, or None: see ``places.locate``."""
-    return places.locate("CIFAR-10", root, CACHE, _look_in)
-
-
-def _look_in(place: Path) -> Path | None:
-    """``place`` itself if it is the archive or the folder, else either of them inside."""
-    if place.is_file() or (place / "data_batch_1").is_file():
-        return place
-    for candidate in (place / FOLDER, place / ARCHIVE):
-        if candidate.is_file() or candidate.is_dir():
-            return candidate
-    return None
 
 
 def _read_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -110,9 +91,9 @@ def _read_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _read_archive(archive: Path) -> Iterator[tuple[str, bytes]]:
-    """The batches by name, read in memory: nothing is extracted, so no path in the archive matters."""
+    """The batches by name. They are read into memory, so paths in the archive can do no harm."""
     try:
-        with _open_unpacked(archive) as unpacked, tarfile.open(fileobj=unpacked, mode="r:") as tar:
+        with tarfile.open(fileobj=_unpack(archive), mode="r:") as tar:
             for number, member in enumerate(tar, 1):
                 if number > MAX_MEMBERS:
                     raise UserError(f"{archive} has more than {MAX_MEMBERS} files: it is not the CIFAR-10 archive")
@@ -125,47 +106,26 @@ def _read_archive(archive: Path) -> Iterator[tuple[str, bytes]]:
         raise
     except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{archive} is damaged or no tar archive ({reason}); fetch it again") from None
+        raise UserError(f"{archive} is damaged or not a tar archive ({reason}); download it again") from None
 
 
-@contextlib.contextmanager
-def _open_unpacked(archive: Path) -> Iterator["_Bounded"]:
-    """The tar archive inside a gzip, bzip2 or xz file, or in none; its headers too are read only so far."""
+def _unpack(archive: Path) -> io.BytesIO:
+    """The tar archive in a file, which may be compressed with gzip, bzip2 or xz."""
     openers = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
     with open(archive, "rb") as file:
         opener = openers.get(file.read(2), open)
     with opener(archive, "rb") as file:
-        yield _Bounded(file)
-
-
-class _Bounded(io.RawIOBase):
-    """A file of which no more than an archive's worth is read: a bomb unpacks to terabytes."""
-
-    def __init__(self, file: BinaryIO):
-        self.file = file
-
-    def read(self, size: int = -1) -> bytes:
-        left = MAX_ARCHIVE_BYTES - self.file.tell()
-        if size < 0 or size > left:
-            size = left + 1
-        data = self.file.read(size)
-        if len(data) > left:
-            raise tarfile.ReadError(f"it unpacks to more than {MAX_ARCHIVE_BYTES >> 20} MiB")
-        return data
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence == io.SEEK_SET and offset > MAX_ARCHIVE_BYTES:
-            raise tarfile.ReadError(f"it unpacks to more than {MAX_ARCHIVE_BYTES >> 20} MiB")
-        return self.file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self.file.tell()
+        data = file.read(MAX_ARCHIVE_BYTES + 1)
+    if len(data) > MAX_ARCHIVE_BYTES:
+        raise UserError(f"{archive} unpacks to more than {MAX_ARCHIVE_BYTES >> 20} MiB: it is not the CIFAR-10 archive")
+    return io.BytesIO(data)
 
 
 def _parse(data: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
     batch = pickles.loads(data, source, encoding="bytes")
-    keys = {key.decode() if isinstance(key, bytes) else str(key): value for key, value in _items(batch)}
-    images, labels = keys.get("data"), keys.get("labels")
+    items = batch.items() if isinstance(batch, dict) else ()
+    values = {key.decode() if isinstance(key, bytes) else str(key): value for key, value in items}
+    images, labels = values.get("data"), values.get("labels")
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape[1:] != (3072,) or not len(images):
         raise UserError(f"{source} has no images as uint8 [N, 3072]: it is not a CIFAR-10 batch")
     try:
@@ -175,7 +135,3 @@ def _parse(data: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
     if labels.shape != images.shape[:1] or not ((labels >= 0) & (labels < len(CLASSES))).all():
         raise UserError(f"{source} has no labels 0 to 9, one for each image: it is not a CIFAR-10 batch")
     return images.reshape(-1, 3, 32, 32), labels
-
-
-def _items(batch: object):
-    return batch.items() if isinstance(batch, dict) else ()

@@ -1,0 +1,83 @@
+"""Parts shared by all networks: initialization, widths, and the head, which is the last layer."""
+
+from collections.abc import Callable
+
+from paddle import Tensor, nn
+from paddle.nn import functional as F
+
+from ppcls_lite.utils.errors import UserError
+
+
+class Backbone:
+    """Mixin of all networks: ``forward(x) = head(forward_pooled(x))``, in float32.
+
+    A network defines ``forward_pooled``, from images [N, C, H, W] to pooled features [N, F], and ``head_name``, the
+    path of its last layer. The output [N, outputs] is float32 because losses are computed outside of AMP's autocast.
+    """
+
+    head_name = "fc"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return get_head(self)(self.forward_pooled(x)).astype("float32")
+
+
+def get_head(network: nn.Layer) -> nn.Layer:
+    """The network's last layer."""
+    layer = network
+    for name in network.head_name.split("."):
+        layer = getattr(layer, name)
+    return layer
+
+
+def replace_head(network: nn.Layer, change: Callable[[nn.Linear], nn.Layer]) -> None:
+    """Replace the network's last layer by ``change(layer)``."""
+    head = change(get_head(network))
+    *path, name = network.head_name.split(".")
+    parent = network
+    for part in path:
+        parent = getattr(parent, part)
+    parent.add_sublayer(name, head)
+
+
+class StandardizedLinear(nn.Layer):
+    """A linear layer, then multiplication by ``std`` and addition of ``mean``, which are stored with its weights.
+
+    A network trained on standardized targets thus returns values in the target's unit.
+    """
+
+    def __init__(self, linear: nn.Linear, mean: float, std: float):
+        super().__init__()
+        self.weight, self.bias = linear.weight, linear.bias
+        # Parameters, because the names of buffers change when a run is resumed.
+        self.mean, self.std = (
+            self.create_parameter([1], default_initializer=nn.initializer.Constant(value)) for value in (mean, std)
+        )
+        self.mean.stop_gradient = self.std.stop_gradient = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias).astype("float32") * self.std + self.mean
+
+
+def initialize_convolutions(network: nn.Layer, init: str) -> None:
+    """Initialize convolution weights: ``kaiming`` (normal, variance 2 / fan-in) or ``paddle`` (paddle's default).
+
+    Paddle's default ignores groups, so depthwise weights start smaller by a factor of sqrt(C).
+    """
+    if init == "paddle":
+        return
+    kaiming = nn.initializer.KaimingNormal()
+    for layer in network.sublayers():
+        if isinstance(layer, nn.Conv2D):
+            kaiming(layer.weight)
+
+
+def scaled_channels(channels: int, scale: float) -> int:
+    """``int(channels * scale)``, as in ``paddle.vision.models``.
+
+    Raises:
+        UserError: the result is 0.
+    """
+    scaled = int(channels * scale)
+    if scaled < 1:
+        raise UserError(f"scale {scale:g} leaves no channel of {channels}; set a larger one")
+    return scaled
