@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ppcls_lite.arch import build_model, model_options
+from ppcls_lite.config.catalog import MODELS
 from ppcls_lite.utils.errors import UserError, nearest
 from ppcls_lite.weights.load import SAFETENSORS, SUFFIX, load_weights, read_safetensors, read_weights
 
@@ -111,9 +111,9 @@ def convert(path: str | Path, model: str) -> Converted:
         # PyTorch's fully connected weights are [out, in], Paddle's [in, out].
         weights[new] = array.T.copy() if array.ndim == 2 and not source.paddle else array
     options: dict[str, Any] = {"num_classes": _count_classes(weights, path)}
-    if any(re.search(r"conv(_h2h)?\.bias$", key) for key in weights) and "bias" in model_options(model):
+    if any(re.search(r"conv(_h2h)?\.bias$", key) for key in weights) and "bias" in MODELS.entry(model).options:
         options["bias"] = True
-    load_weights(build_model(model, **options), weights, path)
+    load_weights(MODELS.factory(model)(**options), weights, path)
     return Converted(weights, name, options)
 
 
@@ -128,7 +128,7 @@ def rename(name: str, rules: list[Rule]) -> str:
 
 
 def _find_source(model: str, paddle: bool) -> tuple[str, Source]:
-    model_options(model)  # raises for an unknown model
+    MODELS.entry(model)  # raises for an unknown model
     for name, source in SOURCES.items():
         if model in source.models and source.paddle == paddle:
             return name, source

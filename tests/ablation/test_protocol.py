@@ -92,5 +92,5 @@ def test_mistakes_are_named(text, message, tmp_path):
 def test_unknown_names_get_the_nearest():
     with pytest.raises(UserError, match="no ablation 'quik'; did you mean 'quick'"):
         protocols.load_protocols("quik")
-    with pytest.raises(UserError, match="no group or arm 'octresnet20_x05'; did you mean 'octresnet20_x0.5'"):
+    with pytest.raises(UserError, match=r"no group or arm 'octresnet20_x05'; did you mean 'octresnet20_x0\.5'"):
         load_protocol("quick").select(["octresnet20_x05"])
