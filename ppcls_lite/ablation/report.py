@@ -77,7 +77,7 @@ def _distinct(values: Iterable[str]) -> str:
 
 
 def _table(record: Record, rows: list[Row], headline: Headline) -> str:
-    difference = f"to plain, {headline.points}" if headline.points else "to plain"
+    difference = f"to baseline, {headline.points}" if headline.points else "to baseline"
     scale, decimals = headline.scale, 2 if headline.unit == "%" else None
     table = [
         {
@@ -85,7 +85,7 @@ def _table(record: Record, rows: list[Row], headline: Headline) -> str:
             "arm": row.arm,
             "seeds": f"{len(row.runs)}" if len(row.runs) == record.seeds else f"{len(row.runs)} of {record.seeds}",
             headline.title: _spread(row.summary("score"), scale, decimals),
-            difference: "plain" if row.group and row.baseline is None else _interval(row.difference(), headline),
+            difference: "baseline" if row.group and row.baseline is None else _interval(row.difference(), headline),
             "params": _number(row.constant("params")),
             "multiply-adds": _number(row.constant("macs")),
             "images/s": _spread(row.summary("images_per_sec")),
@@ -155,7 +155,7 @@ def _legend(results: list[dict[str, Any]], headline: Headline) -> str:
         image = f" One test image is {count(f'{largest:.2g}', 'point')}."
     return (
         f"{headline.name.capitalize()}: mean ± sample standard deviation over seeds, after the last epoch.{image} To "
-        "plain: difference to the group's first arm, paired by seed, with the 95 % interval of the paired t-test; "
+        "to baseline: difference to the group's first arm, paired by seed, with the 95 % interval of the paired t-test; "
         "unresolved if it contains 0. Images/s and wall time were measured while other runs worked: compare them "
         "within this table only."
     )
@@ -164,7 +164,7 @@ def _legend(results: list[dict[str, Any]], headline: Headline) -> str:
 def _summarize(row: Row, score: str) -> dict[str, Any]:
     """A row of results.csv; unknown values stay empty."""
     difference = row.difference()
-    summary: dict[str, Any] = {"group": row.group, "arm": row.arm, "plain": row.baseline and row.baseline.arm}
+    summary: dict[str, Any] = {"group": row.group, "arm": row.arm, "baseline": row.baseline and row.baseline.arm}
     summary["seeds"] = len(row.runs)
     for key, name in (("score", score), ("images_per_sec", "images_per_sec"), ("wall_s", "wall_s")):
         value = row.summary(key)

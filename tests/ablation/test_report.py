@@ -75,9 +75,9 @@ def test_an_arm_is_a_row_with_its_difference_to_the_plain_network(ablation):
     folder = ablation({"plain": PLAIN, "oct": OCT})
     text = write_report(folder)
     rows = table(text)
-    assert rows["plain"]["to plain, points"] == "plain" and rows["plain"]["top-1 %"] == "60.00 ± 10.00"
+    assert rows["plain"]["to baseline, points"] == "baseline" and rows["plain"]["top-1 %"] == "60.00 ± 10.00"
     # Differences of 1, 2, 3 points: 2 ± 4.3027 / sqrt(3), see test_statistics.py.
-    assert rows["oct"]["to plain, points"] == "+2.00 [-0.48, +4.48] unresolved"
+    assert rows["oct"]["to baseline, points"] == "+2.00 [-0.48, +4.48] unresolved"
     assert rows["oct"]["multiply-adds"] == "1,000,000" and rows["oct"]["seeds"] == "3"
     assert (
         "oct against plain: 2.00 points above, unresolved (95 % interval -0.48 to +4.48, 3 seeds)" in text
@@ -99,7 +99,7 @@ def test_numbers_are_in_results_csv_and_single_runs_in_runs_csv(ablation):
     plain, other = read_csv(folder / "results.csv")
     assert float(plain["test_top1_mean"]) == pytest.approx(0.6) and plain["difference_mean"] == ""
     assert float(other["difference_low"]) == pytest.approx(0.02 - 0.0248414, abs=1e-6)
-    assert other["difference_verdict"] == "unresolved" and other["plain"] == "plain"
+    assert other["difference_verdict"] == "unresolved" and other["baseline"] == "plain"
     runs = read_csv(folder / "runs.csv")
     assert [(run["arm"], run["seed"], float(run["test_top1"])) for run in runs if run["arm"] == "oct"] == [
         ("oct", str(seed), value) for seed, value in enumerate(OCT)
@@ -108,7 +108,7 @@ def test_numbers_are_in_results_csv_and_single_runs_in_runs_csv(ablation):
 
 def test_one_seed_has_neither_deviation_nor_interval(ablation):
     text = write_report(ablation({"plain": (0.5,), "oct": (0.6,)}, seeds=1))
-    assert table(text)["oct"]["top-1 %"] == "60.00" and table(text)["oct"]["to plain, points"] == "+10.00 [n/a]"
+    assert table(text)["oct"]["top-1 %"] == "60.00" and table(text)["oct"]["to baseline, points"] == "+10.00 [n/a]"
     assert "10.00 points above, from one seed" in text
 
 
@@ -116,13 +116,13 @@ def test_missing_runs_are_counted_and_pairs_are_seeds_that_both_have(ablation):
     folder = ablation({"plain": PLAIN, "oct": OCT[:2]})
     rows = table(write_report(folder))
     assert rows["oct"]["seeds"] == "2 of 3" and rows["plain"]["seeds"] == "3"
-    assert rows["oct"]["to plain, points"].startswith("+1.50 [")
+    assert rows["oct"]["to baseline, points"].startswith("+1.50 [")
     assert read_csv(folder / "results.csv")[1]["difference_pairs"] == "2"
 
 
 def test_an_arm_without_its_plain_network_stands_alone(ablation):
     rows = table(write_report(ablation({"oct": OCT})))
-    assert rows["oct"]["group"] == "" and rows["oct"]["to plain, points"] == "n/a"
+    assert rows["oct"]["group"] == "" and rows["oct"]["to baseline, points"] == "n/a"
 
 
 def test_an_arm_of_two_groups_is_a_row_in_each(ablation):
