@@ -155,7 +155,7 @@ def _legend(results: list[dict[str, Any]], headline: Headline) -> str:
         image = f" One test image is {count(f'{largest:.2g}', 'point')}."
     return (
         f"{headline.name.capitalize()}: mean ± sample standard deviation over seeds, after the last epoch.{image} To "
-        "to baseline: difference to the group's first arm, paired by seed, with the 95 % interval of the paired t-test; "
+        "baseline: difference to the group's first arm, paired by seed, with the 95 % interval of the paired t-test; "
         "unresolved if it contains 0. Images/s and wall time were measured while other runs worked: compare them "
         "within this table only."
     )

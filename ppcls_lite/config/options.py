@@ -57,7 +57,14 @@ Exchange = Literal["both", "h2l", "l2h", "none"]
 Text = str | None
 Pretrained = bool | str
 
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    type(None): "null",
+    dict: "a mapping",
+}
 
 
 def describe(annotation: Any) -> str:

@@ -70,6 +70,12 @@ class DataLoader:
     std: Annotated[tuple[PositiveFloat, ...] | None, ADDED] = option(None, "standard deviation, like mean")
     crop_padding: NonNegative = option(0, "pad each side by this many pixels, then crop at random; 0 turns it off")
     flip: bool = option(False, "mirror half of the training images")
+    transforms: Annotated[tuple[str | dict, ...] | None, ADDED] = option(
+        None, "transforms of training images in order, such as [RandomResizedCrop, RandomHorizontalFlip]; docs/data.md"
+    )
+    eval_transforms: Annotated[tuple[str | dict, ...] | None, ADDED] = option(
+        None, "transforms in evaluation and prediction, such as [Resize: {size: 256}, CenterCrop: {size: 224}]"
+    )
     drop_last: bool = option(True, "omit the last training batch if it is not full; evaluation never omits any")
     val_fraction: Fraction = option(0.0, "share of the training images set aside for validation, class-balanced")
     test_fraction: Annotated[Fraction, ADDED] = option(

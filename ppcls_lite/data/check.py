@@ -8,7 +8,6 @@ import numpy as np
 
 from ppcls_lite.data.dataset import Dataset
 from ppcls_lite.data.files import ImageFiles
-from ppcls_lite.data.image_file import load_image
 from ppcls_lite.data.workers import map_in_workers
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.files import digest
@@ -95,7 +94,7 @@ def _read_all(images: ImageFiles, num_workers: int) -> Iterator[tuple[int, np.nd
         digests, failures = np.zeros((len(paths), DIGEST_BYTES), np.uint8), {}
         for position, path in enumerate(paths):
             try:
-                load_image(path, images.reading.channels, images.reading.image_size)
+                images.reading.load(path)
                 digests[position] = np.frombuffer(bytes.fromhex(digest(Path(path)))[:DIGEST_BYTES], np.uint8)
             except UserError as error:
                 failures[position] = str(error)

@@ -7,6 +7,8 @@ from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
+from ppcls_lite.data.augment import Augmentation
+from ppcls_lite.data.image_file import load_image
 from ppcls_lite.utils.errors import UserError
 
 
@@ -61,7 +63,9 @@ class Images(Protocol):
     def take(self, indices: np.ndarray) -> "Images":
         """The images at ``indices``."""
 
-    def read(self, batches: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def read(
+        self, batches: Sequence[np.ndarray], augmentation: Augmentation | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """For each array of indices, yield images uint8 [n, C, H, W] and the indices int64 [n] that were read."""
 
 
@@ -85,9 +89,15 @@ class ImageArray:
     def take(self, indices: np.ndarray) -> "ImageArray":
         return ImageArray(self.pixels[indices])
 
-    def read(self, batches: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for chosen in batches:
-            yield self.pixels[chosen], chosen
+    def read(
+        self, batches: Sequence[np.ndarray], augmentation: Augmentation | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for number, chosen in enumerate(batches):
+            images = self.pixels[chosen]
+            if augmentation is not None:
+                transform = augmentation.pipeline.transform_array
+                images = np.stack([transform(one, augmentation.generator(number, i)) for i, one in enumerate(images)])
+            yield images, chosen
 
 
 @dataclass(frozen=True)
@@ -133,12 +143,18 @@ class Reading:
         image_size: side in pixels.
         num_workers: processes that decode; 0 decodes in the main process.
         skip: skip unreadable files instead of raising an error.
+        resize: the shorter side in pixels before the central crop; None for ``image_size``.
     """
 
     channels: int
     image_size: int
     num_workers: int = 0
     skip: bool = False
+    resize: int | None = None
+
+    def load(self, path: str) -> np.ndarray:
+        """Read an image file for scoring, as uint8 [C, image_size, image_size]."""
+        return load_image(path, self.channels, self.image_size, self.resize)
 
 
 @dataclass(frozen=True)

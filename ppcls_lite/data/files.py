@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ppcls_lite.data.augment import Augmentation
 from ppcls_lite.data.dataset import Dataset, DataSpec, Reading, Split
-from ppcls_lite.data.image_file import load_image
 from ppcls_lite.data.workers import map_in_workers
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.text import count, escape
@@ -97,7 +97,9 @@ class ImageFiles:
         """The path of the image at ``index``."""
         return self.names.path(int(self.chosen[index]))
 
-    def read(self, batches: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def read(
+        self, batches: Sequence[np.ndarray], augmentation: Augmentation | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """For each array of indices, yield images uint8 [n, C, H, W] and the indices int64 [n] that were read.
 
         ``reading.num_workers`` processes decode ahead; their number does not change the results. With
@@ -106,7 +108,8 @@ class ImageFiles:
         Raises:
             UserError: a file is missing, damaged or not an image, and ``reading.skip`` is not set.
         """
-        results = map_in_workers(lambda number: self._decode(batches[number]), len(batches), self.reading.num_workers)
+        workers = self.reading.num_workers
+        results = map_in_workers(lambda number: self._decode(batches, number, augmentation), len(batches), workers)
         try:
             for indices, (images, failures) in zip(batches, results, strict=True):
                 for position, reason in failures.items():
@@ -116,13 +119,21 @@ class ImageFiles:
         finally:
             results.close()
 
-    def _decode(self, indices: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
-        """The images that could be read, then unused entries; and the errors by position in ``indices``."""
+    def _decode(
+        self, batches: Sequence[np.ndarray], number: int, augmentation: Augmentation | None
+    ) -> tuple[np.ndarray, dict[int, str]]:
+        """The images of a batch that could be read, then unused entries; and the errors by position."""
+        indices = batches[number]
         images = np.empty((max(1, len(indices)), *self.shape), np.uint8)
         failures: dict[int, str] = {}
         for position, index in enumerate(indices):
             try:
-                image = load_image(self.path(index), self.reading.channels, self.reading.image_size)
+                path = self.path(index)
+                if augmentation is None:
+                    image = self.reading.load(path)
+                else:
+                    rng = augmentation.generator(number, position)
+                    image = augmentation.pipeline.transform_file(path, self.reading.channels, rng)
                 images[position - len(failures)] = image
             except UserError as error:
                 if not self.reading.skip:

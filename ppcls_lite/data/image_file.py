@@ -1,9 +1,11 @@
 """Reading an image file, for training, scoring and prediction alike."""
 
+import functools
 import io
 import os
 import struct
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +13,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
+from ppcls_lite.data.transforms import Region, center_region, to_array
 from ppcls_lite.utils.errors import UserError
 
 # Pillow reads more formats, but some start other programs (EPS) or are poorly maintained.
@@ -27,20 +30,43 @@ _ORIENTATIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SWAPPING = {_ORIENTATIONS[tag] for tag in (5, 6, 7, 8)}  # width and height
 # Exceptions of Pillow's readers for damaged files.
 _DAMAGED = (SyntaxError, ValueError, EOFError, struct.error, LookupError, TypeError, OverflowError, ZeroDivisionError)
 
 
-def load_image(path: str | Path, channels: int = 3, size: int | None = None) -> np.ndarray:
-    """Read an image file as uint8 [C, H, W], rotated according to its EXIF data.
-
-    The alpha channel is dropped, 16-bit gray is scaled to 8 bits, and only the first frame of an animation is read. A
-    JPEG is decoded at the smallest scale (in eighths) whose shorter side is at least ``size``.
+def load_image(path: str | Path, channels: int = 3, size: int | None = None, resize: int | None = None) -> np.ndarray:
+    """Read an image file as uint8 [C, H, W].
 
     Args:
         channels: 3 for color, 1 for gray (luma, ITU-R 601).
-        size: resize the shorter side to it (bilinear, antialiased) and crop the central square; None keeps the
-            stored size.
+        size: side of the central square that is cropped; None keeps the stored size.
+        resize: resize the shorter side to it before the crop (bilinear, antialiased); by default ``size``.
+
+    Raises:
+        UserError: as :func:`load_region`.
+    """
+    if size is None:
+        return to_array(load_region(path, channels), channels)
+    center = functools.partial(center_region, size=size, resize=resize)
+    return to_array(load_region(path, channels, center, resize or size), channels)
+
+
+def load_region(
+    path: str | Path,
+    channels: int,
+    region: Callable[[int, int], Region] | None = None,
+    side: int | None = None,
+) -> Image.Image:
+    """Read a region of an image file as an 8-bit Pillow image, rotated according to its EXIF data.
+
+    The alpha channel is dropped, 16-bit gray is scaled to 8 bits, and only the first frame of an animation is read. A
+    JPEG is decoded at the smallest scale (in eighths) at which the region has at least the size that it is resized to.
+
+    Args:
+        channels: 3 for color, 1 for gray (luma, ITU-R 601).
+        region: the region of an image of this width and height; None for all of it, in its stored size.
+        side: decode a JPEG so that its shorter side is at least this, and only then ask for the region.
 
     Raises:
         UserError: the file is missing, damaged or not an image, or has more than 89 megapixels.
@@ -51,41 +77,57 @@ def load_image(path: str | Path, channels: int = 3, size: int | None = None) -> 
             # Pillow warns above 89 megapixels and raises above twice that: a small file may claim any size.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with open(path, "rb") as file:
-                image = _read(file, channels, size)
+                return _read(file, channels, region, side)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         most = Image.MAX_IMAGE_PIXELS / 10**6
         raise UserError(f"{path}: it has more than {most:.0f} megapixels; use a smaller image") from None
     except (OSError, *_DAMAGED) as error:
         raise UserError(f"{path}: {_reason(error)}") from None
-    pixels = np.asarray(image).reshape(image.height, image.width, channels)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 class _Unsupported(ValueError):
     """Pixels of an unsupported type; the text is the reason."""
 
 
-def _read(file: BinaryIO, channels: int, size: int | None) -> Image.Image:
+def _read(file: BinaryIO, channels: int, region: Callable[[int, int], Region] | None, side: int | None) -> Image.Image:
     if os.fstat(file.fileno()).st_size <= MAX_JPEG_BYTES and file.peek(2)[:2] == b"\xff\xd8":
         file = io.BytesIO(file.read())  # read by both decoders
     with Image.open(file, formats=FORMATS) as opened:
-        image = _decode_jpeg(file, opened, channels, size)
+        chosen, smallest = None, (side or 0, side or 0)
+        if region is not None and side is None and isinstance(file, io.BytesIO):
+            chosen = _choose(region, *opened.size, _rotation(opened))
+            smallest = chosen.smallest_scale(*opened.size)
+        image = _decode_jpeg(file, opened, channels, smallest)
         if image is None:
+            chosen = None
             opened.load()  # also rotates a TIFF and clears its orientation tag
             image = _convert(opened, channels)
-        try:
-            rotation = _ORIENTATIONS.get(opened.getexif().get(_ORIENTATION_TAG))
-        except _DAMAGED:
-            rotation = None
-    if size:
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        image = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+        rotation = _rotation(opened)
+        if region is not None:
+            stored = opened.size if chosen is not None else image.size
+            chosen = chosen or _choose(region, *image.size, rotation)
+            image = chosen.resize(image, (image.width / stored[0], image.height / stored[1]))
     return image if rotation is None else image.transpose(rotation)
 
 
-def _decode_jpeg(file: BinaryIO, opened: Image.Image, channels: int, size: int | None) -> Image.Image | None:
-    """Decode a gray or color JPEG in memory with simplejpeg; None if it is another image, or simplejpeg fails."""
+def _rotation(opened: Image.Image) -> Image.Transpose | None:
+    try:
+        return _ORIENTATIONS.get(opened.getexif().get(_ORIENTATION_TAG))
+    except _DAMAGED:
+        return None
+
+
+def _choose(region: Callable[[int, int], Region], width: int, height: int, rotation: Image.Transpose | None) -> Region:
+    """The region of a stored image, asked for by the width and height that it has after its rotation."""
+    return region(height, width).transpose() if rotation in _SWAPPING else region(width, height)
+
+
+def _decode_jpeg(file: BinaryIO, opened: Image.Image, channels: int, smallest: tuple[int, int]) -> Image.Image | None:
+    """Decode a gray or color JPEG in memory with simplejpeg; None if it is another image, or simplejpeg fails.
+
+    Args:
+        smallest: width and height that the image has at least; 0 for its full size.
+    """
     if opened.format not in ("JPEG", "MPO") or opened.mode not in ("L", "RGB") or not isinstance(file, io.BytesIO):
         return None
     data = file.getbuffer()
@@ -94,7 +136,7 @@ def _decode_jpeg(file: BinaryIO, opened: Image.Image, channels: int, size: int |
         if simplejpeg.decode_jpeg_header(data)[:2] != (opened.height, opened.width):
             return None
         colorspace = "RGB" if channels == 3 else "GRAY"
-        pixels = simplejpeg.decode_jpeg(data, colorspace, min_height=size or 0, min_width=size or 0)
+        pixels = simplejpeg.decode_jpeg(data, colorspace, min_height=smallest[1], min_width=smallest[0])
     except ValueError:
         return None
     return Image.fromarray(pixels.reshape(pixels.shape[:2] if channels == 1 else pixels.shape))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ppcls_lite.data.augment import Augmentation, Pipeline
 from ppcls_lite.data.dataset import Split
 from ppcls_lite.data.transforms import random_crop, random_flip
 from ppcls_lite.utils.errors import UserError
@@ -11,6 +12,8 @@ from ppcls_lite.utils.errors import UserError
 
 class BatchLoader:
     """Iterates over images uint8 [N, C, H, W], targets [N] and weights float32 [N], for ``paddle.Model.fit``.
+
+    Targets that are mixed (Mixup, CutMix) are float32: [N, classes] for classes.
 
     Order and augmentation depend on (seed, epoch, rank) only, so a resumed run repeats an epoch exactly.
 
@@ -25,6 +28,8 @@ class BatchLoader:
         shuffle: use a new order each epoch (training).
         crop_padding: padding of the random crop; 0 for none.
         flip: flip images horizontally with probability 1/2.
+        pipeline: transforms of training; None for those of scoring.
+        classes: number of network outputs, for targets of classes that are mixed; None for numbers.
         drop_last: drop an incomplete last batch.
         seed: seed for order and augmentation.
         rank, world_size: this process and the number of processes. With ``shuffle``, a step takes the images that one
@@ -45,6 +50,8 @@ class BatchLoader:
         shuffle: bool = False,
         crop_padding: int = 0,
         flip: bool = False,
+        pipeline: Pipeline | None = None,
+        classes: int | None = None,
         drop_last: bool = False,
         seed: int = 0,
         rank: int = 0,
@@ -53,6 +60,7 @@ class BatchLoader:
         self.split, self.column, self.batch_size = split, column, batch_size
         self.shuffle, self.crop_padding, self.flip, self.drop_last = shuffle, crop_padding, flip, drop_last
         self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.pipeline, self.classes = pipeline, classes
         self.epoch = 0
         if drop_last and len(self) == 0:
             raise UserError(
@@ -100,7 +108,9 @@ class BatchLoader:
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         augmentation = np.random.default_rng([self.seed, self.epoch, 1 + self.rank])
         target = self.split.targets[self.column]
-        for step, (images, chosen) in enumerate(self.split.images.read(self.batches())):
+        batches, pipeline = self.batches(), self.pipeline
+        augmented = pipeline and Augmentation(pipeline, self.seed, self.epoch, self._positions(batches))
+        for step, (images, chosen) in enumerate(self.split.images.read(batches, augmented)):
             if not len(chosen):
                 raise UserError("no image of a batch could be read; tools/train.py --check-data lists unreadable files")
             if self.crop_padding:
@@ -108,4 +118,18 @@ class BatchLoader:
             if self.flip:
                 images = random_flip(images, augmentation)
             weight = self.world_size / self.step_size(step) if self.shuffle else 1.0
-            yield images, target[chosen], np.full(len(chosen), weight, np.float32)
+            targets = target[chosen]
+            if pipeline is not None and pipeline.batch:
+                images, targets = pipeline.mix(images, self._soft(targets), augmentation)
+            yield images, targets, np.full(len(chosen), weight, np.float32)
+
+    def _positions(self, batches: list[np.ndarray]) -> list[np.ndarray]:
+        """The positions of the batches' images in the epoch, which do not depend on the number of processes."""
+        size = self.batch_size * self.world_size
+        return [step * size + self.rank + self.world_size * np.arange(len(batch)) for step, batch in enumerate(batches)]
+
+    def _soft(self, targets: np.ndarray) -> np.ndarray:
+        """Targets that can be mixed: one-hot float32 [N, classes] of classes, else float32 [N]."""
+        if self.classes is None:
+            return targets.astype(np.float32)
+        return np.eye(self.classes, dtype=np.float32)[targets]

@@ -1,15 +1,58 @@
-"""Transforms of batches of images [N, C, H, W]: normalization and augmentation.
+"""Preparing images: regions of an image that are resized, normalization, and augmentation of batches [N, C, H, W].
 
-``data.image_file`` decodes a file to uint8 pixels. Training, scoring, prediction and export all normalize them here.
+Training, scoring, prediction and export all use these. ``data.augment`` has the other transforms of training.
 """
 
 import functools
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Region(NamedTuple):
+    """A part of an image in its pixels, and the width and height in pixels that it is resized to."""
+
+    box: tuple[float, float, float, float]  # left, top, right, bottom
+    width: int
+    height: int
+    interpolation: str = "bilinear"
+
+    def resize(self, image: Image.Image, scale: tuple[float, float] = (1.0, 1.0)) -> Image.Image:
+        """The region of ``image``, which was decoded at ``scale`` (horizontal, vertical)."""
+        x, y = scale
+        left, top, right, bottom = self.box
+        box = (left * x, top * y, min(right * x, image.width), min(bottom * y, image.height))
+        return image.resize((self.width, self.height), _FILTERS[self.interpolation], box=box)
+
+    def smallest_scale(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of the smallest version of an image in which the region need not be enlarged."""
+        left, top, right, bottom = self.box
+        factor = min(1.0, max(self.width / (right - left), self.height / (bottom - top)))
+        return math.ceil(width * factor), math.ceil(height * factor)
+
+    def transpose(self) -> "Region":
+        """The same region of the image with its axes swapped."""
+        left, top, right, bottom = self.box
+        return Region((top, left, bottom, right), self.height, self.width, self.interpolation)
+
+
+def center_region(width: int, height: int, size: int, resize: int | None = None) -> Region:
+    """The central ``size`` x ``size`` pixels after a resize of the shorter side to ``resize`` (default: ``size``)."""
+    side = min(width, height) * size / (resize or size)
+    left, top = (width - side) / 2, (height - side) / 2
+    return Region((left, top, left + side, top + side), size, size)
+
+
+def to_array(image: Image.Image, channels: int) -> np.ndarray:
+    """A Pillow image as uint8 [C, H, W]."""
+    pixels = np.asarray(image).reshape(image.height, image.width, channels)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 @dataclass(frozen=True)

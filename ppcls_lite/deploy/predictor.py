@@ -70,7 +70,7 @@ class Predictor:
         names, images = [], []
         for file in files:
             try:
-                images.append(load_image(file, self.metadata.channels, self.metadata.image_size))
+                images.append(load_image(file, self.metadata.channels, self.metadata.image_size, self.metadata.resize))
             except UserError as error:
                 yield file, str(error)
                 continue

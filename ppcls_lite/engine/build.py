@@ -20,6 +20,7 @@ from ppcls_lite.data.files import ImageFiles
 from ppcls_lite.data.workers import check_shared_memory
 from ppcls_lite.engine.optim import build_optimizer, build_schedule, scaled_rate
 from ppcls_lite.tasks.network import resize
+from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.tasks.task import Task, Total
 from ppcls_lite.utils import processes
 from ppcls_lite.utils.device import on_gpu
@@ -90,16 +91,22 @@ def _split_randomly(total: int, size: int, seed: int, what: str) -> tuple[np.nda
     return np.sort(order[:size]), np.sort(order[size:])
 
 
-def build_loaders(config: Config, dataset: Dataset, column: str) -> Loaders:
+def build_loaders(setup: Setup, dataset: Dataset) -> Loaders:
     """Loaders of this process's share of the three parts."""
-    data = config.DataLoader
+    data, column = setup.config.DataLoader, setup.column
     train, val, test = split_dataset(data, dataset, column)
     place = {"rank": processes.rank(), "world_size": processes.count_processes()}
     if isinstance(train.images, ImageFiles):
         most = max(data.batch_size, data.eval_batch_size) * math.prod(train.images.shape)
         check_shared_memory(most, data.num_workers, processes=processes.count_local())
-    augmentation = {"crop_padding": data.crop_padding, "flip": data.flip}
-    order = {"shuffle": True, "drop_last": data.drop_last, "seed": config.Global.seed}
+    classes = setup.task.outputs if dataset.spec.columns[column].kind == "class" else None
+    augmentation = {
+        "crop_padding": data.crop_padding,
+        "flip": data.flip,
+        "pipeline": setup.pipeline,
+        "classes": classes,
+    }
+    order = {"shuffle": True, "drop_last": data.drop_last, "seed": setup.config.Global.seed}
     return Loaders(
         BatchLoader(train, column, data.batch_size, **order, **augmentation, **place),
         val and BatchLoader(val, column, data.eval_batch_size, **place),

@@ -64,7 +64,7 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
     if processes.count_processes() > 1:
         processes.on_rank0(setup.source.fetch)
     dataset = processes.raise_everywhere(lambda: setup.source.load(setup.reading))
-    loaders = processes.raise_everywhere(lambda: build.build_loaders(config, dataset, setup.column))
+    loaders = processes.raise_everywhere(lambda: build.build_loaders(setup, dataset))
     task.fit(loaders.train.split.targets[setup.column])
     seed_everything(config.Global.seed)
     network = build.share_batch_norm(build_network(setup), config.Global.sync_batch_norm)

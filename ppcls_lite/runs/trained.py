@@ -71,4 +71,5 @@ def describe_network(setup: Setup, weights: str, image_size: int | None = None) 
         std=std,
         task=setup.task.describe(),
         weights=weights,
+        resize=setup.resize and round(setup.resize * (image_size or setup.input_size) / setup.input_size),
     )

@@ -42,14 +42,17 @@ class Classification(Task):
     def loss(self, outputs, target):
         from paddle.nn import functional as F
 
-        return F.cross_entropy(outputs, target, reduction="none", label_smoothing=self.label_smoothing).flatten()
+        smoothing, soft = self.label_smoothing, target.ndim == 2  # of mixed images
+        loss = F.cross_entropy(outputs, target, reduction="none", soft_label=soft, label_smoothing=smoothing)
+        return loss.flatten()
 
     def batch_sums(self, outputs, target) -> Sums:
         from paddle.nn import functional as F
 
+        loss = F.cross_entropy(outputs, target, reduction="sum", soft_label=target.ndim == 2)
+        target = target.argmax(axis=1) if target.ndim == 2 else target
         best = outputs.topk(min(5, self.outputs))[1]
         hit = (best == target.unsqueeze(1)).astype("float32")
-        loss = F.cross_entropy(outputs, target, reduction="sum")
         return {"images": len(target), "loss": loss, "top1": hit[:, 0].sum(), "top5": hit.sum()}
 
     def batch_details(self, outputs, target) -> Sums:

@@ -24,6 +24,8 @@ class Metadata:
         task: description for :func:`~ppcls_lite.tasks.task.restore_task`.
         weights: origin of the weights.
         batch_size: the only batch size that the network takes; None for any.
+        resize: the shorter side in pixels that image files are resized to before the central crop of ``image_size``;
+            None for ``image_size``.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Metadata:
     task: dict[str, Any]
     weights: str
     batch_size: Positive | None = None
+    resize: Side | None = None
 
     @property
     def normalization(self) -> Normalization:

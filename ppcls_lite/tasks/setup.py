@@ -9,8 +9,9 @@ from typing import Any
 from ppcls_lite.arch.registry import check_input_size, fixed_input_size, model_options
 from ppcls_lite.config import load as configs
 from ppcls_lite.config.catalog import TASKS
-from ppcls_lite.config.schema import Config
+from ppcls_lite.config.schema import Config, DataLoader
 from ppcls_lite.data import DataSpec, Reading, Source, open_source
+from ppcls_lite.data.augment import Pipeline, parse_transforms
 from ppcls_lite.data.transforms import Normalization, identity, imagenet
 from ppcls_lite.tasks.task import Task, make_task
 from ppcls_lite.utils.errors import UserError, nearest
@@ -23,7 +24,8 @@ class Setup:
     """The parts of a run, before images are read and the network is built.
 
     ``config.Arch`` has all options, and ``column`` is the target. Images have ``channels`` channels and are resized to
-    ``input_size`` pixels.
+    ``input_size`` pixels: in training by ``pipeline``, if there is one; otherwise their shorter side is resized to
+    ``resize`` (None: ``input_size``) and the center cropped.
     """
 
     config: Config
@@ -33,6 +35,8 @@ class Setup:
     channels: int
     input_size: int
     normalization: Normalization
+    pipeline: Pipeline | None
+    resize: int | None
 
     @property
     def spec(self) -> DataSpec:
@@ -42,7 +46,7 @@ class Setup:
     def reading(self) -> Reading:
         """How to read images on disk."""
         data = self.config.DataLoader
-        return Reading(self.channels, self.input_size, data.num_workers, data.on_bad_image == "skip")
+        return Reading(self.channels, self.input_size, data.num_workers, data.on_bad_image == "skip", self.resize)
 
 
 def load_setup(path: str | Path, overrides: Iterable[str] = ()) -> Setup:
@@ -80,7 +84,12 @@ def complete(config: Config | Setup) -> Setup:
     if data.crop_padding > most:
         raise UserError(f"DataLoader.crop_padding is {data.crop_padding}, expected at most {most}")
     config = dataclasses.replace(config, Arch=arch)
-    return Setup(config, source, column, task, channels, size, _choose_normalization(config, spec, channels))
+    normalization = _choose_normalization(config, spec, channels)
+    pipeline = _make_pipeline(data, spec, size, channels, normalization)
+    if pipeline is not None and pipeline.normalize is not None:
+        normalization = Normalization(pipeline.normalize.mean, pipeline.normalize.std)
+    resize = _eval_resize(data, spec, size, channels)
+    return Setup(config, source, column, task, channels, size, normalization, pipeline, resize)
 
 
 def _choose_channels(arch: dict[str, Any], spec: DataSpec) -> int:
@@ -138,3 +147,42 @@ def _choose_normalization(config: Config, spec: DataSpec, channels: int) -> Norm
     if spec.mean is not None and spec.std is not None:
         return Normalization(spec.mean, spec.std)
     return imagenet(channels)
+
+
+def _make_pipeline(
+    data: DataLoader, spec: DataSpec, size: int, channels: int, normalization: Normalization
+) -> Pipeline | None:
+    """The transforms of training.
+
+    Raises:
+        UserError: they are wrong, or result in images of another size than the network's input.
+    """
+    if data.transforms is None:
+        return None
+    short_forms = [key for key in ("crop_padding", "flip") if getattr(data, key)]
+    if short_forms:
+        raise UserError(f"DataLoader.{short_forms[0]} and DataLoader.transforms are both given; leave one out")
+    stored = spec.image_size or size
+    pipeline = parse_transforms(data.transforms, "DataLoader.transforms", stored, channels, normalization.mean)
+    if pipeline.size not in (stored, size):
+        raise UserError(
+            f"DataLoader.transforms results in images of {pipeline.size} px, but the network's input has {size} px; "
+            f"change a size there, or set DataLoader.image_size={pipeline.size}"
+        )
+    if pipeline.normalize is not None and (data.mean is not None or not data.normalize):
+        raise UserError("DataLoader.transforms has Normalize, but DataLoader.mean or normalize is also given")
+    return pipeline
+
+
+def _eval_resize(data: DataLoader, spec: DataSpec, size: int, channels: int) -> int | None:
+    """The shorter side that images are resized to before the central crop, if it differs from ``size``."""
+    if data.eval_transforms is None:
+        return None
+    key = "DataLoader.eval_transforms"
+    if spec.image_size is not None:
+        raise UserError(f"{key} is for images on disk, but those of {spec.name} have one size; leave it out")
+    pipeline = parse_transforms(data.eval_transforms, key, size, channels, scoring=True)
+    if pipeline.size != size:
+        raise UserError(f"{key} results in images of {pipeline.size} px, but the network's input has {size} px")
+    resize = pipeline.region.size if pipeline.region is not None else size
+    return None if resize == size else resize
