@@ -62,9 +62,9 @@ def write_graph(setup, folder: Path) -> None:
     # VisualDL reads the program format of Paddle 2, which Paddle 3 writes only in a process that began with this.
     os.environ.update(FLAGS_enable_pir_api="0")
     cli.import_paddle()
-    from ppcls_lite.engine import graph
+    from ppcls_lite.engine import visualize
 
-    print(f"wrote {graph.write_graph(setup, folder)}")
+    print(f"wrote {visualize.write_graph(setup, folder)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Scoring: each image exactly once, sums in float64."""
+"""Scoring: every image exactly once, with sums in float64."""
 
 import itertools
 import time
@@ -15,7 +15,7 @@ from ppcls_lite.utils import processes
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores over ``images`` images: ``values`` has ``loss`` and each metric of the task, ``sums`` their sums."""
+    """Scores of ``images`` images: ``values`` are ``loss`` and the task's metrics, ``sums`` what they come from."""
 
     values: dict[str, float]
     images: int
@@ -25,11 +25,11 @@ class Scores:
 
 @paddle.no_grad()
 def evaluate(network: nn.Layer, task: Task, loader: Iterable[tuple[np.ndarray, ...]]) -> Scores:
-    """Score ``network`` on batches of images, targets and weights of any sizes, in evaluation mode; its mode is kept.
+    """Score ``network`` in evaluation mode on batches of (images, target, weights); its mode is restored afterwards.
 
-    ``paddle.Model.evaluate`` reports the last batch's loss, and under several processes counts padding as images.
-    Here each process sums over its own batches, and the batches' sums are added up without rounding: with the same
-    batches the scores are the same to the last digit, however many processes share them.
+    ``paddle.Model.evaluate`` reports the last batch's loss, and counts padding as images if there are several
+    processes. Here each process sums over its own batches, and the sums are added without rounding: the same batches
+    give exactly the same scores with any number of processes.
     """
     was_training = network.training
     network.eval()
@@ -38,7 +38,7 @@ def evaluate(network: nn.Layer, task: Task, loader: Iterable[tuple[np.ndarray, .
     for images, target, _ in loader:
         outputs, target = network(paddle.to_tensor(images)), paddle.to_tensor(target)
         total.add({**task.batch_sums(outputs, target), **task.batch_details(outputs, target)})
-    shares = processes.gather(total.batches)  # a process without a batch has none
+    shares = processes.gather(total.batches)
     if was_training:
         network.train()
     sums = Total(itertools.chain.from_iterable(shares)).sums()

@@ -1,4 +1,4 @@
-"""``score(setup, weights)``: the scores of trained weights, on the run's own data or on others."""
+"""``score(setup, weights)``: scores of trained weights, on the run's own images or on others."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ import paddle
 from ppcls_lite.data import BatchLoader, Dataset, Split, open_source
 from ppcls_lite.engine.build import build_loaders
 from ppcls_lite.engine.evaluate import evaluate
-from ppcls_lite.engine.prepare import open_device
+from ppcls_lite.engine.prepare import explain_lost_processes, open_device
 from ppcls_lite.runs.trained import load_trained
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.tasks.task import Task
@@ -22,23 +22,25 @@ from ppcls_lite.utils.files import user_path, write_csv
 logger = logging.getLogger(__name__)
 
 
+@explain_lost_processes()
 def score(
     setup: Setup, weights: str | Path, data: str | None = None, predictions: Path | None = None
 ) -> dict[str, dict[str, Any]]:
     """Score weights on the test images, and on the validation images where there are any.
 
     Args:
-        data: score on these images in place of the run's own: a folder with one folder for each class, or a list file.
-        predictions: a CSV file that gets the label and the prediction of every image of the last part scored.
+        data: images to score instead of the run's own: a folder with a subfolder for each class, or a list file.
+        predictions: CSV file for the label and prediction of every image of the part that is scored last.
 
     Returns:
-        By part (``val`` and ``test``, or ``data``), loss, the task's metrics, images, seconds.
+        For each part (``val`` and ``test``, or ``data``): loss, the task's metrics, images, seconds.
 
     Raises:
-        UserError: weights or images that cannot be read or do not fit.
+        UserError: weights or images are unreadable or do not fit.
+        TrainingError: a loading worker or another process was killed.
     """
     if predictions is not None and processes.count_processes() > 1:
-        raise UserError("--predictions is written by one process; start without paddle.distributed.launch")
+        raise UserError("--predictions needs a single process; start without paddle.distributed.launch")
     open_device(setup.config)
     network = load_trained(setup, weights)
     results = {}
@@ -63,14 +65,14 @@ def _choose_loaders(setup: Setup, data: str | None) -> Mapping[str, BatchLoader]
 
 
 def load_labeled(setup: Setup, path: str) -> Split:
-    """Images of a folder or a list with labels of the setup's classes.
+    """Images of a folder or a list file, labelled with the classes of ``setup``.
 
     Raises:
-        UserError: the task has no classes, or a label is none of them.
+        UserError: the task has no classes, or a label is not one of them.
     """
     column = setup.spec.columns[setup.column]
     if column.kind != "class":
-        raise UserError("--data is for networks of classes, and this one predicts numbers")
+        raise UserError("--data needs a network that predicts classes, and this one predicts numbers")
     place = user_path(path)
     if place.is_dir():
         dataset = open_source("image_folder", place).load(setup.reading)
@@ -81,10 +83,12 @@ def load_labeled(setup: Setup, path: str) -> Split:
     if place.is_dir():  # named by its folders
         foreign = [name for name in dataset.spec.classes if name not in column.classes]
         if foreign:
-            raise UserError(f"--data {path} has the class folder {foreign[0]}/, which is none of the run's classes")
+            raise UserError(f"--data {path} has the class folder {foreign[0]}/, which is not one of the run's classes")
         labels = np.array([column.classes.index(name) for name in dataset.spec.classes])[labels]
     elif labels.max() >= len(column.classes):
-        raise UserError(f"--data {path} has the label {labels.max()}, and the run has {len(column.classes)} classes")
+        raise UserError(
+            f"--data {path} has the label {labels.max()}, but the run has only {len(column.classes)} classes"
+        )
     return Split(split.images, {setup.column: labels})
 
 
@@ -97,7 +101,7 @@ def _choose_part(dataset: Dataset) -> Split:
 
 @paddle.no_grad()
 def predict_split(network: paddle.nn.Layer, task: Task, loader: BatchLoader) -> Iterator[dict[str, Any]]:
-    """For every image of a loader's split its path, ``label``, and what the task's :meth:`~Task.row` gives."""
+    """Yield for every image of a loader's split its path, ``label`` and the task's :meth:`~Task.row`."""
     images, target = loader.split.images, loader.split.targets[loader.column]
     network.eval()
     for pixels, chosen in images.read(loader.batches()):

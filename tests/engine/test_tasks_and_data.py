@@ -116,7 +116,7 @@ def test_other_labelled_images_are_scored_and_each_prediction_written(photos, tr
         assert len(written) == 8 and np.mean(right) == own["top1"]
     for name in ("dark", "grey"):
         shutil.copytree(photos / "test" / "dark", tmp_path / "other" / name)
-    with pytest.raises(UserError, match=r"grey/, which is none of the run's classes"):
+    with pytest.raises(UserError, match=r"grey/, which is not one of the run's classes"):
         score(setup, trained[0] / "last.pdparams", str(tmp_path / "other"))
 
 
