@@ -1,10 +1,10 @@
-"""Kill a training run at random moments, resume it, and compare it with one that was left alone.
+"""Kill training runs at random moments, resume them, and compare them with an uninterrupted run.
 
 python scripts/kill_and_resume.py                      # 20 kills of configs/quick/mobilenetv1.yaml
 python scripts/kill_and_resume.py --kills 4 --seed 1 -c CONFIG -o Global.epochs=3
 
-Every second kill comes at a random time, the others at a random operation on the run's files, which times would seldom
-hit. All runs take one thread, so that as many as there are cores run at once. Exit status 1 where anything differs.
+Half of the kills happen at a random time, the others at a random operation on the run's files, which random times
+seldom hit. Each run uses one thread, and one run per core runs at once. Exit status 1 if anything differs.
 """
 
 import argparse
@@ -30,39 +30,37 @@ from ppcls_lite.utils.resources import count_cores
 ROOT = Path(__file__).resolve().parents[1]
 TIMES = ("images_per_sec", "seconds", "started", "wall_s")
 FILE_EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree"}
-KILL_AT = "KILL_AT_FILE_OPERATION"  # in a child's environment: its number, or 0 to count them
+KILL_AT = "KILL_AT_FILE_OPERATION"  # in the environment of a child: the number of the operation, or 0 to count them
 COUNTED = "file operations: "
 
 
 def main() -> None:
     parser = cli.config_parser(__doc__, required=False)
     parser.set_defaults(config=str(ROOT / "configs/quick/mobilenetv1.yaml"))
-    parser.add_argument("--kills", type=int, default=20, help="runs to kill once each (20)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (0)")
-    parser.add_argument("--jobs", type=int, default=count_cores(), help="runs at once (the number of cores)")
-    parser.add_argument("--output", help="keep the run folders here; by default they are deleted")
+    parser.add_argument("--kills", type=int, default=20, help="number of runs, each killed once (default: 20)")
+    parser.add_argument("--seed", type=int, default=0, help="seed for the moments (default: 0)")
+    parser.add_argument("--jobs", type=int, default=count_cores(), help="runs at once (default: the number of cores)")
+    parser.add_argument("--output", help="new folder for the run folders, which are deleted by default")
     args = parser.parse_args()
     cli.import_paddle(computes=False)  # for VisualDL's records
     if args.output:
-        # The folder is for this alone.
         folder = cli.new_file(args.output, "--output")
         folder.mkdir(parents=True)
-        sys.exit(_compare_all(args, folder))
+        sys.exit(compare_all(args, folder))
     with tempfile.TemporaryDirectory() as folder:
-        sys.exit(_compare_all(args, Path(folder)))
+        sys.exit(compare_all(args, Path(folder)))
 
 
-def _compare_all(args: argparse.Namespace, folder: Path) -> int:
-    start = time.monotonic()
-    whole = folder / "whole"
-    done = _start(args, whole, kill_at=0)
-    printed, errors = done.communicate()
-    if done.returncode:
+def compare_all(args: argparse.Namespace, folder: Path) -> int:
+    """Do everything; return the exit status."""
+    start, whole = time.monotonic(), folder / "whole"
+    process = start_run(args, whole, kill_at=0)
+    printed, errors = process.communicate()
+    if process.returncode:
         print(errors, end="", file=sys.stderr)
-        return done.returncode
-    seconds = time.monotonic() - start
-    operations = int(printed.rpartition(COUNTED)[2])
-    print(f"left alone: {seconds:.0f} s, {operations} operations on files", flush=True)
+        return process.returncode
+    seconds, operations = time.monotonic() - start, int(printed.rpartition(COUNTED)[2])
+    print(f"uninterrupted: {seconds:.0f} s, {operations} file operations", flush=True)
     rng = random.Random(args.seed)
     moments = [
         {"kill_at": rng.randint(1, operations)} if number % 2 else {"after": rng.uniform(0, seconds)}
@@ -70,58 +68,52 @@ def _compare_all(args: argparse.Namespace, folder: Path) -> int:
     ]
     equal = 0
     with ThreadPoolExecutor(args.jobs) as pool:
-        results = pool.map(lambda n: _kill_once(args, folder / f"kill_{n + 1}", whole, moments[n]), range(args.kills))
+        results = pool.map(lambda n: kill_once(args, folder / f"kill_{n + 1}", whole, moments[n]), range(args.kills))
         for number, (how, differences) in enumerate(results, 1):
             equal += not differences
             left = (time.monotonic() - start) / number * (args.kills - number)
             outcome = f"DIFFERS: {'; '.join(differences)}" if differences else "equal"
             print(f"kill {number}/{args.kills}: {how}: {outcome} ({left / 60:.0f} min left)", flush=True)
-    print(f"{equal} of {args.kills} equal the run that was left alone")
+    print(f"{equal} of {args.kills} equal the uninterrupted run")
     return 0 if equal == args.kills else 1
 
 
-def _kill_once(args: argparse.Namespace, folder: Path, whole: Path, moment: dict) -> tuple[str, list[str]]:
-    """(what was done, what differs afterwards)."""
+def kill_once(args: argparse.Namespace, folder: Path, whole: Path, moment: dict) -> tuple[str, list[str]]:
+    """Kill a run and resume it; return (when it was killed, differences)."""
     while True:
-        status = _kill(_start(args, folder, kill_at=moment.get("kill_at")), moment.get("after"))
-        if status == -signal.SIGKILL:
+        process = start_run(args, folder, kill_at=moment.get("kill_at"))
+        try:
+            process.communicate(timeout=moment.get("after"))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+        if process.returncode == -signal.SIGKILL:
             break
-        if status:
-            return f"run {folder.name}", [f"it failed by itself with status {status}"]
-        shutil.rmtree(folder)  # it was done before; the first run took longer
+        if process.returncode:
+            return f"run {folder.name}", [f"it failed with status {process.returncode}"]
+        shutil.rmtree(folder)  # it finished before, since the first run was slower
         moment = {kind: type(when)(when / 2) for kind, when in moment.items()}
     what = f"file operation {moment['kill_at']}" if "kill_at" in moment else f"{moment['after']:.1f} s"
-    how = f"at {what}, after {len(_rows(folder))} epochs"
-    resumed = _start(args, folder, "Global.resume=auto")
+    how = f"at {what}, after {len(read_rows(folder))} epochs"
+    resumed = start_run(args, folder, "Global.resume=auto")
     _, errors = resumed.communicate()
-    if resumed.returncode:
-        return how, [f"resuming failed: {errors.strip()}"]
-    return how, compare(whole, folder)
+    return how, [f"resuming failed: {errors.strip()}"] if resumed.returncode else compare(whole, folder)
 
 
-def _kill(process: subprocess.Popen, after: float | None) -> int:
-    """Wait for a process that may kill itself, or kill it ``after`` so many seconds; its status."""
-    try:
-        process.communicate(timeout=after)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-    return process.returncode
-
-
-def _start(args: argparse.Namespace, folder: Path, *overrides: str, kill_at: int | None = None) -> subprocess.Popen:
+def start_run(args: argparse.Namespace, folder: Path, *overrides: str, kill_at: int | None = None) -> subprocess.Popen:
+    """Start ``tools/train.py``, through this script if file operations are counted."""
     settings = [*args.override, f"Global.output_dir={folder}", "Global.device=cpu", *overrides]
-    command = [sys.executable, str(ROOT / "tools/train.py"), "-c", args.config, "-o", *settings]
+    command = [str(ROOT / "tools/train.py"), "-c", args.config, "-o", *settings]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     if kill_at is not None:
-        command[1:2] = [__file__, command[1]]
+        command.insert(0, __file__)
         environment[KILL_AT] = str(kill_at)
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen([sys.executable, *command], env=environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
 
 
-def _run_child() -> None:
-    """``tools/train.py``, killed at an operation on files of its run folder."""
+def run_child() -> None:
+    """Run ``tools/train.py`` and kill it at an operation on files of its run folder."""
     last = int(os.environ.pop(KILL_AT))
     folder = next(a.partition("=")[2] for a in sys.argv if a.startswith("Global.output_dir="))
     count = 0
@@ -142,34 +134,36 @@ def _run_child() -> None:
 
 
 def compare(whole: Path, resumed: Path) -> list[str]:
-    """What of a resumed run differs from an uninterrupted one, times aside."""
-    names = {path.relative_to(whole) for path in whole.rglob("*") if path.suffix in (".pdparams", ".pdopt")}
-    others = {path.relative_to(resumed) for path in resumed.rglob("*") if path.suffix in (".pdparams", ".pdopt")}
-    different = [f"{name} is in one of them only" for name in sorted(names ^ others)]
+    """The differences between an uninterrupted and a resumed run, apart from times."""
+    names, others = (
+        {path.relative_to(folder) for path in folder.rglob("*") if path.suffix in (".pdparams", ".pdopt")}
+        for folder in (whole, resumed)
+    )
+    different = [f"{name} is only in one of them" for name in sorted(names ^ others)]
     for name in sorted(names & others):
         if (whole / name).read_bytes() != (resumed / name).read_bytes():
             different.append(f"{name} has other bytes")
-    for what, read in (("metrics.csv", _rows), ("result.json", _result), ("VisualDL", _records)):
+    for what, read in (("metrics.csv", read_rows), ("result.json", read_result), ("VisualDL", read_dashboard)):
         if read(whole) != read(resumed):
             different.append(f"{what} differs")
     return different + [f"{path} is left over" for path in resumed.rglob("*.tmp")]
 
 
-def _rows(folder: Path) -> list[dict]:
-    try:
-        with open(folder / "metrics.csv") as file:
-            return [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
-    except FileNotFoundError:
-        return []
+def without_times(row: dict) -> dict:
+    return {key: value for key, value in row.items() if key not in TIMES}
 
 
-def _result(folder: Path) -> dict:
-    result = json.loads((folder / "result.json").read_text())
-    return {key: value for key, value in result.items() if key not in TIMES}
+def read_rows(folder: Path) -> list[dict]:
+    file = folder / "metrics.csv"
+    return list(map(without_times, csv.DictReader(file.open()))) if file.exists() else []
 
 
-def _records(folder: Path) -> set[tuple]:
-    """What VisualDL shows, curves, weights and pictures: a repeated step may only repeat its value."""
+def read_result(folder: Path) -> dict:
+    return without_times(json.loads((folder / "result.json").read_text()))
+
+
+def read_dashboard(folder: Path) -> set[tuple]:
+    """What VisualDL shows. A set, since a repeated step is allowed if it repeats its value."""
     from ppcls_lite.runs.dashboard import RECORDS, read_records
 
     found = set()
@@ -177,15 +171,15 @@ def _records(folder: Path) -> set[tuple]:
         for value in record.values:
             kind = value.WhichOneof("one_value")
             if kind == "hparam":
-                value.hparam.ClearField("name")  # a digest of the folder
-            if not value.tag.endswith(TIMES) and kind not in ("meta_data", "text"):  # which name the folder
-                # As text, line by line: settings are written in any order.
+                value.hparam.ClearField("name")  # a hash of the folder's name
+            if not value.tag.endswith(TIMES) and kind not in ("meta_data", "text"):  # these contain the folder's name
+                # Sorted lines of text, because the order of hyperparameters varies.
                 found.add((value.tag, value.id, kind, *sorted(str(getattr(value, kind)).splitlines())))
     return found
 
 
 if __name__ == "__main__":
     if KILL_AT in os.environ:
-        _run_child()
+        run_child()
     else:
         cli.run(main)

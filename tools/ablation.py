@@ -1,10 +1,10 @@
-"""Compare networks: arms by seeds in processes of their own, then a table, a plot and one dashboard.
+"""Compare networks: train each arm with several seeds, each run in its own process; make a table and a plot.
 
-  bash scripts/run_ablation.sh                        what fits this machine (and sets it up first)
+  bash scripts/run_ablation.sh                        set up, and run the protocol that suits this machine
   bash scripts/run_ablation.sh cifar --seeds 5 --arms octresnet mobilenetv1
   bash scripts/run_ablation.sh cifar -o DataLoader.train_subset=5000 Global.epochs=10
 
-Ctrl-C, a kill or a power cut lose the running epoch; the same command goes on from there. docs/ablation.md tells more.
+After Ctrl-C, a kill or a power cut the same command continues; only running epochs are lost. See docs/ablation.md.
 """
 
 import signal
@@ -26,15 +26,15 @@ from ppcls_lite.utils.signals import exit_on_signal
 def main() -> None:
     parser = cli.parser(__doc__)
     parser.prog = "run_ablation.sh"
-    parser.add_argument("protocol", nargs="?", help=f"{', '.join(list_protocols())}, or a YAML file of that form")
-    parser.add_argument("--seeds", type=int, help="runs of each arm (default: the protocol's)")
+    parser.add_argument("protocol", nargs="?", help=f"{', '.join(list_protocols())}, or a YAML file")
+    parser.add_argument("--seeds", type=int, help="number of runs of each arm (default: the protocol's)")
     parser.add_argument(
         "--arms", nargs="+", action="extend", default=[], metavar="NAME", help="groups or single arms (default: all)"
     )
     parser.add_argument(
         "--parts", nargs="+", action="extend", default=[], metavar="NAME", help="parts of the study (default: all)"
     )
-    parser.add_argument("--jobs", type=int, help="runs side by side (default: one a GPU; on a CPU, one a core)")
+    parser.add_argument("--jobs", type=int, help="runs at once (default: one per GPU, or per CPU core)")
     parser.add_argument("--output", type=Path, help="the ablation's folder (default: output/ablation_PROTOCOL)")
     cli.add_overrides(parser, "settings for all arms, such as Global.epochs=5")
     args = parser.parse_args()
@@ -44,7 +44,7 @@ def main() -> None:
             coerce(getattr(args, name), kind, f"--{name}")
     check_settings(args.override, "-o")
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
             signal.signal(number, exit_on_signal)
     name = args.protocol
     if name is None:
@@ -65,9 +65,9 @@ def _choose_parts(protocols: list[Protocol], names: list[str]) -> list[Protocol]
     known = [protocol.name for protocol in protocols]
     for name in names:
         if len(protocols) == 1:
-            raise UserError("--parts: this protocol has no parts; leave it out")
+            raise UserError("--parts is given, but this protocol has no parts; leave it out")
         if name not in known:
-            raise UserError(f"--parts: no part {name!r}; {nearest(name, known)}")
+            raise UserError(f"--parts is {name!r}, which is not a part of this protocol; {nearest(name, known)}")
     return [protocol for protocol in protocols if not names or protocol.name in names]
 
 

@@ -10,8 +10,7 @@ from visualdl import LogReader
 
 from ppcls_lite.data import BatchLoader, load_dataset
 from ppcls_lite.engine import callbacks
-from ppcls_lite.engine.evaluate import evaluate
-from ppcls_lite.engine.score import score
+from ppcls_lite.engine.evaluate import evaluate, score
 from ppcls_lite.engine.train import train
 from ppcls_lite.runs.dashboard import RECORDS
 from ppcls_lite.runs.run_dir import read_progress

@@ -1,4 +1,4 @@
-"""The check that anyone can run, in short: killed at random moments, resumed, and equal to the byte."""
+"""The stress script, in short: killed at random moments, resumed, and equal to the byte."""
 
 import pytest
 from visualdl import LogWriter
@@ -19,7 +19,7 @@ def killed(tmp_path_factory):
 def test_runs_that_are_killed_and_resumed_equal_the_one_left_alone(killed):
     _, done = killed
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 of 4 equal the run that was left alone" in done.stdout
+    assert "4 of 4 equal the uninterrupted run" in done.stdout
 
 
 def test_every_difference_is_found(killed):

@@ -150,7 +150,7 @@ def overrides(*settings):
         (overrides("Global.output_dir=configs"), "configs is not empty"),
         (overrides("Global.output_dir=/proc/run"), "/proc/run cannot be written to"),
         (["tools/eval.py", "-c", QUICK, "-o", "Global.output_dir=/nowhere"], "trained weights are needed, but"),
-        (["tools/summary.py"], "give a configuration"),
+        (["tools/summary.py"], "there is no configuration; give one"),
         (["tools/benchmark.py", "train-step", "resnet5O"], "there is no model 'resnet5O'"),
         (
             ["tools/visualize.py", "filters", "-c", QUICK, "-o", "Global.output_dir=/nowhere"],

@@ -161,4 +161,4 @@ def test_image_files_are_checked_before_training(tmp_path):
     assert done.returncode == 2 and "unreadable: " in done.stdout and "1 file cannot be read" in done.stderr
     assert not (tmp_path / "run").exists()
     done = call("tools/train.py", "-c", "configs/photos.yaml", "--check-data", "-o", *data)
-    assert done.returncode == 2 and "--check-data belongs to --dry-run" in done.stderr
+    assert done.returncode == 2 and "--check-data needs --dry-run" in done.stderr
