@@ -16,14 +16,7 @@ from ppcls_lite.runs.run_dir import RunDir
 from ppcls_lite.tasks.setup import Setup, complete
 from ppcls_lite.tasks.task import Task
 from ppcls_lite.utils import processes
-from ppcls_lite.utils.device import (
-    describe_device,
-    on_gpu,
-    peak_memory,
-    reset_peak_memory,
-    synchronize,
-    usable_memory,
-)
+from ppcls_lite.utils.device import describe_device, on_gpu, peak_memory, reset_peak_memory, synchronize, usable_memory
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.text import describe_bytes, describe_seconds
 

@@ -15,6 +15,7 @@ from ppcls_lite.engine import build, callbacks
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.memory import check_memory, estimate_memory
 from ppcls_lite.engine.prepare import Prepared, explain_lost_processes, open_device, prepare
+from ppcls_lite.pictures.plots import tile
 from ppcls_lite.runs.checkpoint import restore_weights
 from ppcls_lite.runs.dashboard import Dashboard
 from ppcls_lite.runs.result import conclude, describe_run, final_metrics, hparams
@@ -166,7 +167,7 @@ def _run(setup: Setup, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
             logger.info("dashboard: visualdl --logdir %s --host 127.0.0.1", run_dir.vdl)
             if progress.epoch == 0 or dashboard.is_new:
                 dashboard.add_config(flatten(config.to_dict()))
-                dashboard.add_training_images(build.first_images(loaders.train, setup.input_size))
+                dashboard.add_picture("training", tile(build.first_images(loaders.train, setup.input_size)))
         if progress.epoch < config.Global.epochs:
             _fit(setup, run_dir, prepared, dashboard)
         last = progress.rows[-1]

@@ -15,16 +15,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppcls_lite.runs.run_dir import (
-    OPTIMIZER,
-    PROGRESS,
-    SCALER,
-    SUMS,
-    WEIGHTS,
-    Progress,
-    RunDir,
-    verify_checkpoint,
-)
+from ppcls_lite.runs.run_dir import OPTIMIZER, PROGRESS, SCALER, SUMS, WEIGHTS, Progress, RunDir, verify_checkpoint
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.files import replacing
 from ppcls_lite.weights.load import load_pretrained, read_state
@@ -79,15 +70,13 @@ def save_snapshot(snapshot: Snapshot, run_dir: RunDir) -> None:
 def restore_weights(run_dir: RunDir, progress: Progress) -> None:
     """Copy the weights of the last and the best checkpoint of a resumed run to last and best.pdparams."""
     for name, epoch in (("last", progress.epoch), ("best", progress.best_epoch)):
-        folder = run_dir.checkpoint(epoch or 0)
-        if not folder.is_dir():
-            if epoch and not run_dir.weights(name).exists():
-                logger.warning("warning: %s is missing, and so is epoch %d's checkpoint", run_dir.weights(name), epoch)
+        if epoch is None:
             continue
+        folder = run_dir.checkpoint(epoch)
         try:
             verify_checkpoint(folder)
         except UserError as error:  # only for the best: the last one was verified before
-            logger.warning("warning: %s; %s is left unchanged", error, run_dir.weights(name))
+            logger.warning("warning: %s; %s is not restored", error, run_dir.weights(name))
             continue
         with replacing(run_dir.weights(name)) as temporary:
             shutil.copyfile(folder / WEIGHTS, temporary)

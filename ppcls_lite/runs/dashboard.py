@@ -13,8 +13,6 @@ import numpy as np
 import paddle
 from matplotlib.figure import Figure
 
-from ppcls_lite.pictures import plots
-
 logger = logging.getLogger(__name__)
 
 RECORDS = "vdlrecords.train.log"
@@ -44,12 +42,7 @@ class Dashboard:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        rows: list[dict[str, Any]],
-        name: str,
-        metrics: Sequence[str] = (),
-        enabled: bool = True,
+        self, folder: Path, rows: list[dict[str, Any]], name: str, metrics: Sequence[str] = (), enabled: bool = True
     ):
         self.folder, self.name, self._tags = folder, name, tags_of(metrics)
         self._writer, self._alive = None, enabled
@@ -97,10 +90,6 @@ class Dashboard:
         """Add the configuration by dotted keys. (The page collapses white space, so YAML would be unreadable.)"""
         text = "  ".join(f"{key}={value}" for key, value in settings.items())
         self._attempt(lambda writer: writer.add_text("config", text, 0))
-
-    def add_training_images(self, images: np.ndarray) -> None:
-        """Add a grid of images, float [N, C, H, W] in [0, 1], as ``images/training``."""
-        self.add_picture("training", plots.tile(images))
 
     def add_pictures(self, part: str, figures: Mapping[str, Figure], epoch: int) -> None:
         """Add a task's pictures of a part as ``images/NAME_PART``."""

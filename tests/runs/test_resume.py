@@ -415,7 +415,8 @@ def test_best_weights_that_are_gone_are_told(tmp_path, caplog):
     progress = run_dir.Progress(epoch=3, best_epoch=2)
     (tmp_path / "last.pdparams").write_bytes(b"")
     restore_weights(RunDir(tmp_path), progress)
-    assert caplog.messages == [f"warning: {tmp_path / 'best.pdparams'} is missing, and so is epoch 2's checkpoint"]
+    sums, best = tmp_path / "checkpoints/epoch_0002/SHA256SUMS", tmp_path / "best.pdparams"
+    assert f"warning: {sums} cannot be read: No such file or directory; {best} is not restored" in caplog.messages
 
 
 def test_two_beginnings_are_one_too_many(tiny, tmp_path):

@@ -1,7 +1,7 @@
 """Kill training runs at random moments, resume them, and compare them with an uninterrupted run.
 
-python scripts/kill_and_resume.py                      # 20 kills of configs/quick/mobilenetv1.yaml
-python scripts/kill_and_resume.py --kills 4 --seed 1 -c CONFIG -o Global.epochs=3
+python tests/stress/kill_and_resume.py                      # 20 kills of configs/quick/mobilenetv1.yaml
+python tests/stress/kill_and_resume.py --kills 4 --seed 1 -c CONFIG -o Global.epochs=3
 
 Half of the kills happen at a random time, the others at a random operation on the run's files, which random times
 seldom hit. Each run uses one thread, and one run per core runs at once. Exit status 1 if anything differs.
@@ -22,12 +22,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_lite.utils import cli
 from ppcls_lite.utils.resources import count_cores
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TIMES = ("images_per_sec", "seconds", "started", "wall_s")
 FILE_EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree"}
 KILL_AT = "KILL_AT_FILE_OPERATION"  # in the environment of a child: the number of the operation, or 0 to count them

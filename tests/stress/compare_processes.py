@@ -1,7 +1,7 @@
 """Train the same steps in one process and in several, and compare the losses of each step and the scores.
 
-python scripts/compare_processes.py                       # two CPU processes, configs/quick/mobilenetv1.yaml
-python scripts/compare_processes.py --processes 4 -o Global.device=gpu -c configs/cifar/resnet20.yaml
+python tests/stress/compare_processes.py                       # two CPU processes, configs/quick/mobilenetv1.yaml
+python tests/stress/compare_processes.py --processes 4 -o Global.device=gpu -c configs/cifar/resnet20.yaml
 
 There is no augmentation. With frozen batch norm both compute the same apart from rounding. With live batch norm each
 process uses the statistics of its own images, and the difference is reported. Scores are those of the initial weights.
@@ -16,14 +16,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_lite.config.schema import Config
 from ppcls_lite.tasks.setup import load_setup
 from ppcls_lite.utils import cli, processes
 from ppcls_lite.utils.errors import TrainingError, UserError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE = 1e-4
 JOB = "COMPARE_PROCESSES"  # in the environment of a child: what to do, as JSON
 

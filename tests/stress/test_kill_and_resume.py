@@ -4,7 +4,7 @@ import pytest
 from visualdl import LogWriter
 
 from ppcls_lite.runs.dashboard import RECORDS
-from scripts.kill_and_resume import compare
+from tests.stress.kill_and_resume import compare
 from tests.tools.helpers import SMALL, call
 
 
@@ -13,7 +13,7 @@ def killed(tmp_path_factory):
     """The folder of the runs, and what the script printed."""
     folder = tmp_path_factory.mktemp("killed") / "runs"
     settings = ["-o", *SMALL, "DataLoader.val_fraction=0.1"]
-    return folder, call("scripts/kill_and_resume.py", "--kills", 4, "--seed", 3, "--output", folder, *settings)
+    return folder, call("tests/stress/kill_and_resume.py", "--kills", 4, "--seed", 3, "--output", folder, *settings)
 
 
 def test_runs_that_are_killed_and_resumed_equal_the_one_left_alone(killed):

@@ -1,7 +1,7 @@
 """Train many short epochs, and check that memory, open files and threads of the process do not grow.
 
-python scripts/soak.py --minutes 20 --plot soak.png
-python scripts/soak.py --minutes 2 -c configs/quick/octmobilenet.yaml
+python tests/stress/soak.py --minutes 20 --plot soak.png
+python tests/stress/soak.py --minutes 2 -c configs/quick/octmobilenet.yaml
 
 VisualDL's records are read at the same time, as its pages do. Exit status 1 if memory grows by more than 2 %, or the
 number of files or threads at all, after the first quarter, or if the records cannot be read.
@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import pandas as pd
 import psutil
@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ppcls_lite.utils import cli
 from ppcls_lite.utils.errors import TrainingError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SHORT = ["DataLoader.train_subset=64", "DataLoader.test_subset=40", "DataLoader.batch_size=32", "Arch.scale=0.125"]
 GROWTH = 1.02  # of memory from the second quarter to the last, allowed
 INTERVAL = 2.0  # seconds between samples
