@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_lite.runs import run_dir
+from ppcls_lite.runs.resume import use_actual_output_dir
 from ppcls_lite.tasks.setup import Setup, load_setup
 from ppcls_lite.utils import cli
 from ppcls_lite.utils.errors import UserError
@@ -29,7 +29,7 @@ def main() -> None:
     if args.check_data and not args.dry_run:
         raise UserError("--check-data needs --dry-run; add it")
     setup = load_setup(args.config, args.override)
-    config = run_dir.use_actual_output_dir(setup.config, args.config, args.override)
+    config = use_actual_output_dir(setup.config, args.config, args.override)
     setup = dataclasses.replace(setup, config=config)
     cli.import_paddle(several=True)
     if args.check_data:

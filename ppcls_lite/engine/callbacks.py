@@ -156,7 +156,7 @@ class EpochEnd(paddle.callbacks.Callback):
                 progress.best_val, progress.best_epoch = score, number
         self.dashboard.add_weights(self.model.network, number)
         if number == self.settings.epochs:
-            self.dashboard.add_pictures(self.part, self.task.pictures(scores.sums), number)
+            self.dashboard.add_pictures(self.part, lambda: self.task.pictures(scores.sums), number)
 
     def save(self) -> None:
         """Write the checkpoint of the last finished epoch if it has not been written."""

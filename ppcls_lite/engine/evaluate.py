@@ -63,7 +63,7 @@ def evaluate(network: nn.Layer, task: Task, loader: Iterable[tuple[np.ndarray, .
 def score(
     setup: Setup, weights: str | Path, data: str | None = None, predictions: Path | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Score weights on the test images, and on the validation images where there are any.
+    """Score weights on the test images, and on the validation images if there are any.
 
     Args:
         data: images to score instead of the run's own: a folder with a subfolder for each class, or a list file.

@@ -174,7 +174,7 @@ def _run(setup: Setup, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
         if "test_loss" not in last:  # the epochs were scored on validation images
             scores = evaluate(prepared.model.network, task, loaders.test)
             last = {**last, **{f"test_{name}": value for name, value in scores.values.items()}}
-            dashboard.add_pictures("test", task.pictures(scores.sums), progress.epoch)
+            dashboard.add_pictures("test", lambda: task.pictures(scores.sums), progress.epoch)
         result = subject | conclude(last, progress, task, build.count_skipped(loaders)) | environment
         dashboard.add_hparams(hparams(setup), final_metrics(result), progress.epoch)
     if processes.rank() == 0:

@@ -145,7 +145,7 @@ def write_graph(setup: Setup, folder: Path) -> Path:
     images = paddle.static.InputSpec([None, setup.channels, size, size], "float32", "images")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        # LogWriter also creates a record file, which must not lie next to the run's, and prints its errors.
+        # LogWriter also creates a record file, which must not be next to the run's, and prints its errors.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             try:
                 with LogWriter(logdir=scratch) as writer:

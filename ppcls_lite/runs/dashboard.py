@@ -91,10 +91,14 @@ class Dashboard:
         text = "  ".join(f"{key}={value}" for key, value in settings.items())
         self._attempt(lambda writer: writer.add_text("config", text, 0))
 
-    def add_pictures(self, part: str, figures: Mapping[str, Figure], epoch: int) -> None:
-        """Add a task's pictures of a part as ``images/NAME_PART``."""
-        for name, figure in figures.items():
-            self.add_picture(f"{name}_{part}", figure, epoch)
+    def add_pictures(self, part: str, draw: Callable[[], Mapping[str, Figure]], epoch: int) -> None:
+        """Draw a task's pictures of a part and add them as ``images/NAME_PART``."""
+
+        def draw_and_add():
+            for name, figure in draw().items():
+                self.add_picture(f"{name}_{part}", figure, epoch)
+
+        self._guard(draw_and_add)
 
     def add_picture(self, name: str, picture: np.ndarray | Figure, step: int = 0) -> None:
         """Add a matplotlib figure, or an image uint8 [H, W, 3], as ``images/NAME``."""

@@ -1,15 +1,43 @@
 """Which checkpoint a run resumes from, and whether its settings allow that."""
 
+import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
 
+from ppcls_lite.config import files as config_files
 from ppcls_lite.config.schema import Config, fill_in_defaults, flatten
 from ppcls_lite.runs.run_dir import PROGRESS, SUMS, RunDir, verify_checkpoint
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.files import user_path
 
 logger = logging.getLogger(__name__)
+
+
+def own_folder(config_file: str | Path) -> Path | None:
+    """The run folder of a file that is a run's config.yaml, or None.
+
+    A run that was killed early has a log but no weights.
+    """
+    folder = Path(config_file).parent
+    marks = (folder / "train.log", folder / "last.pdparams")
+    is_run = Path(config_file).name == "config.yaml" and any(mark.is_file() for mark in marks)
+    return folder if is_run else None
+
+
+def use_actual_output_dir(config: Config, config_file: str | Path, overrides: list[str]) -> Config:
+    """Set ``output_dir`` to the run folder that holds ``config_file``, unless an override sets it.
+
+    So a run folder that was moved is used where it is; that is logged.
+    """
+    folder = own_folder(config_file)
+    if folder is None or config_files.is_set("Global.output_dir", overrides):
+        return config
+    stored = config.Global.output_dir
+    if folder.resolve() == user_path(stored).resolve():
+        return config
+    logger.info("Global.output_dir is %s, the folder of %s, instead of %s", folder, config_file, stored)
+    return dataclasses.replace(config, Global=dataclasses.replace(config.Global, output_dir=str(folder)))
 
 
 def find_resume_point(config: Config, run_dir: RunDir) -> tuple[Path | None, Path | None]:

@@ -12,7 +12,6 @@ from typing import Any
 
 from ppcls_lite.config import files as config_files
 from ppcls_lite.config.options import NonNegative, Positive, coerce
-from ppcls_lite.config.schema import Config
 from ppcls_lite.tasks.task import Task
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.files import TEMPORARY, digest, parse_json, replacing, user_path, write_csv, write_text
@@ -190,32 +189,6 @@ class RunDir:
 
 def _number(folder: Path) -> int:
     return int(_EPOCH.fullmatch(folder.name)[1])
-
-
-def own_folder(config_file: str | Path) -> Path | None:
-    """The run folder of a file that is a run's config.yaml, or None.
-
-    A run that was killed early has a log but no weights.
-    """
-    folder = Path(config_file).parent
-    marks = (folder / "train.log", folder / "last.pdparams")
-    is_run = Path(config_file).name == "config.yaml" and any(mark.is_file() for mark in marks)
-    return folder if is_run else None
-
-
-def use_actual_output_dir(config: Config, config_file: str | Path, overrides: list[str]) -> Config:
-    """Set ``output_dir`` to the run folder that holds ``config_file``, unless an override sets it.
-
-    So a run folder that was moved is used where it is; that is logged.
-    """
-    folder = own_folder(config_file)
-    if folder is None or config_files.is_set("Global.output_dir", overrides):
-        return config
-    stored = config.Global.output_dir
-    if folder.resolve() == user_path(stored).resolve():
-        return config
-    logger.info("Global.output_dir is %s, the folder of %s, instead of %s", folder, config_file, stored)
-    return dataclasses.replace(config, Global=dataclasses.replace(config.Global, output_dir=str(folder)))
 
 
 def verify_checkpoint(folder: Path) -> None:

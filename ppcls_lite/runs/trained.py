@@ -7,7 +7,7 @@ import paddle
 
 from ppcls_lite.config.files import is_set
 from ppcls_lite.config.schema import Config
-from ppcls_lite.runs.run_dir import own_folder
+from ppcls_lite.runs.resume import own_folder
 from ppcls_lite.tasks.metadata import Metadata
 from ppcls_lite.tasks.network import build_headed, prepare_input
 from ppcls_lite.tasks.setup import Setup

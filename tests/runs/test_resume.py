@@ -17,6 +17,7 @@ from ppcls_lite.engine.train import train
 from ppcls_lite.runs import run_dir
 from ppcls_lite.runs.checkpoint import restore_weights
 from ppcls_lite.runs.dashboard import RECORDS, Dashboard, rewind
+from ppcls_lite.runs.resume import use_actual_output_dir
 from ppcls_lite.runs.run_dir import RunDir, verify_checkpoint
 from ppcls_lite.tasks.setup import complete, load_setup
 from ppcls_lite.utils.errors import TrainingError, UserError
@@ -376,16 +377,16 @@ def test_a_run_folder_that_was_moved_is_gone_on_with_where_it_lies(tiny, tmp_pat
             train(tiny())
     moved = (tmp_path / "run").rename(tmp_path / "moved")
     file = moved / "config.yaml"
-    config = run_dir.use_actual_output_dir(configs.load(file, ["Global.resume=auto"]), file, ["Global.resume=auto"])
+    config = use_actual_output_dir(configs.load(file, ["Global.resume=auto"]), file, ["Global.resume=auto"])
     assert config.Global.output_dir == str(moved)
     assert f"Global.output_dir is {moved}, the folder of {file}, instead of {tmp_path / 'run'}" in caplog.text
     assert train(config)["epochs"] == 3
     assert not (tmp_path / "run").exists()
     asked = ["Global.output_dir=elsewhere"]
-    assert run_dir.use_actual_output_dir(configs.load(file, asked), file, asked).Global.output_dir == "elsewhere"
+    assert use_actual_output_dir(configs.load(file, asked), file, asked).Global.output_dir == "elsewhere"
     (tmp_path / "config.yaml").write_text("Arch: {name: resnet20}")
     file = tmp_path / "config.yaml"
-    assert run_dir.use_actual_output_dir(configs.load(file), file, []).Global.output_dir
+    assert use_actual_output_dir(configs.load(file), file, []).Global.output_dir
 
 
 def test_weights_without_a_checkpoint_are_not_written_over(tiny, tmp_path):
