@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up, then compare networks: arms by seeds, a table, a plot, one dashboard.
+# Set up the environment, then compare networks; see tools/ablation.py.
 #
 #   bash scripts/run_ablation.sh [quick|cifar|article|study|study_full] [--seeds N] [--arms NAME ...] [--parts NAME ...] [--jobs N] [--output DIR] [-o K=V ...]
 set -euo pipefail

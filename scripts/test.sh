@@ -16,6 +16,6 @@ bash scripts/setup.sh "${setup[@]}"
 
 "$venv/bin/python" -m ruff check .
 "$venv/bin/python" -m ruff format --check .
-# A process for each core, and whole files to each: a test's threads wait for each other more than they help.
+# One process per core, each running whole test files: threads within a test slow it down.
 cores="$("$venv/bin/python" -c 'from ppcls_lite.utils.resources import count_cores; print(count_cores())')"
 exec "$venv/bin/python" -m pytest -n "$cores" --dist loadfile "$@"

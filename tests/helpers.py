@@ -37,11 +37,11 @@ def records(folder):
 
 def interrupt_at(monkeypatch, epoch, step, error=KeyboardInterrupt):
     """Stop training in a step as Ctrl-C does."""
-    original = callbacks.TrainMeter.on_train_batch_end
+    original = callbacks.TrainEpoch.on_train_batch_end
 
     def on_train_batch_end(self, number, logs=None):
         if self.progress.row["epoch"] == epoch and number == step:
             raise error
         original(self, number, logs)
 
-    monkeypatch.setattr(callbacks.TrainMeter, "on_train_batch_end", on_train_batch_end)
+    monkeypatch.setattr(callbacks.TrainEpoch, "on_train_batch_end", on_train_batch_end)

@@ -1,11 +1,11 @@
-"""Convert other projects' weights into ours.
+"""Convert weights of other projects to ours.
 
 python tools/convert_weights.py resnet50-0676ba61.pth --model resnet50 --output weights/resnet50.safetensors
 python tools/convert_weights.py oct_resnet50.safetensors --model oct_resnet50 --output weights/oct_resnet50.pdparams
 
-CHECKPOINT is of d-li14/octconv.pytorch (oct_*), stigma0617/VoVNet.pytorch (vovnet*), torchvision (resnet50 to 152,
-densenet*), or a .pdparams file of the blog article's (oct_*). A .safetensors file needs no PyTorch; others do
-(pip install -r requirements-convert.txt), and are read without running code of theirs.
+CHECKPOINT is from d-li14/octconv.pytorch (oct_*), stigma0617/VoVNet.pytorch (vovnet*), torchvision (resnet50 to 152,
+densenet*), or a .pdparams file of the blog article (oct_*). Files with other suffixes than
+.safetensors and .pdparams need PyTorch (pip install -r requirements-convert.txt); code in them is not run.
 """
 
 import sys
@@ -23,9 +23,11 @@ SUFFIXES = (".safetensors", ".pdparams")
 def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="file to read")
-    parser.add_argument("--model", required=True, metavar="NAME", help="the network, as tools/summary.py --list has it")
+    parser.add_argument("--model", required=True, metavar="NAME", help="the network, a name of tools/summary.py --list")
     parser.add_argument("--output", required=True, metavar="PATH", help="file to write: .safetensors or .pdparams")
-    parser.add_argument("--to", choices=("safetensors", "pdparams"), help="its format (default: what --output ends in)")
+    parser.add_argument(
+        "--to", choices=("safetensors", "pdparams"), help="its format (default: from the suffix of --output)"
+    )
     args = parser.parse_args()
     model_options(args.model)
     output = cli.new_file(choose_output(Path(args.output), args.to), "--output")
@@ -48,10 +50,12 @@ def main() -> None:
 def choose_output(path: Path, to: str | None) -> Path:
     if to is None:
         if path.suffix not in SUFFIXES:
-            raise UserError(f"--output is {path}, expected a name that ends in {' or '.join(SUFFIXES)}, or --to")
+            raise UserError(
+                f"--output is {path}, expected a name that ends in {' or '.join(SUFFIXES)}; rename it or give --to"
+            )
         return path
     if path.suffix in SUFFIXES and path.suffix != f".{to}":
-        raise UserError(f"--output is {path}, but --to is {to}")
+        raise UserError(f"--output is {path}, but --to is {to}; change one of them")
     return path if path.suffix == f".{to}" else Path(f"{path}.{to}")
 
 

@@ -1,4 +1,4 @@
-"""Score trained weights on the test images (and the validation images, where the configuration sets some aside).
+"""Score trained weights on the test images, and on the validation images if the configuration has some.
 
 python tools/eval.py -c output/octresnet50/config.yaml
 python tools/eval.py -c configs/octresnet50.yaml -o Global.pretrained_model=output/octresnet50/last
@@ -17,7 +17,9 @@ from ppcls_lite.utils import cli, processes
 def main() -> None:
     parser = cli.config_parser(__doc__)
     parser.add_argument("--data", metavar="PATH", help="other labelled images: a folder of CLASS/*, or a list file")
-    parser.add_argument("--predictions", metavar="CSV", help="write every image's label, prediction and probability")
+    parser.add_argument(
+        "--predictions", metavar="CSV", help="write the label, prediction and probability of every image"
+    )
     parser.add_argument("--json", action="store_true", help="print the scores as JSON only")
     args = parser.parse_args()
     if args.json:
@@ -25,7 +27,7 @@ def main() -> None:
     setup = load_setup(args.config, args.override)
     predictions = args.predictions and cli.new_file(args.predictions, "--predictions")
     cli.import_paddle(several=True)
-    from ppcls_lite.engine.score import score
+    from ppcls_lite.engine.evaluate import score
     from ppcls_lite.runs.trained import choose_weights
 
     weights = choose_weights(setup.config, args.config, args.override)

@@ -1,4 +1,4 @@
-"""Print and write the report of an ablation: report.md, results.csv, runs.csv and plot.png in its folder.
+"""Print the report of an ablation, and write report.md, results.csv, runs.csv and plot.png to its folder.
 
 python tools/report.py output/ablation_quick
 """

@@ -1,4 +1,4 @@
-"""Show a network's layers, parameters and multiply-adds (of convolutions and fully connected layers, as in papers).
+"""Print a network's layers, parameters and multiply-adds (of convolutions and fully connected layers, as in papers).
 
 python tools/summary.py -c configs/octresnet50.yaml
 python tools/summary.py -c configs/octresnet50.yaml --json
@@ -25,7 +25,7 @@ from ppcls_lite.utils.errors import UserError
 def main() -> None:
     parser = cli.config_parser(__doc__, required=False)
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.add_argument("--graph", metavar="FOLDER", help="write the graph for VisualDL into FOLDER")
+    parser.add_argument("--graph", metavar="FOLDER", help="write the graph for VisualDL to FOLDER")
     parser.add_argument("--list", action="store_true", help="print the models and their options")
     args = parser.parse_args()
     if args.list:
@@ -33,9 +33,8 @@ def main() -> None:
             print(f"{name:<16} {' '.join(f'{k}={o.default}' for k, o in model_options(name).items())}")
         return
     if not args.config:
-        raise UserError("give a configuration with -c CONFIG, or --list for the models")
+        raise UserError("there is no configuration; give one with -c CONFIG, or --list the models")
     setup = load_setup(args.config, args.override)
-    config = setup.config
     if args.graph:
         write_graph(setup, Path(args.graph))
         return
@@ -47,7 +46,7 @@ def main() -> None:
     layers = profile_layers(build_network(setup), size, setup.channels)
     total = {"params": sum(layer.params for layer in layers), "macs": sum(layer.macs for layer in layers)}
     if args.json:
-        facts = {"arch": config.Arch, "image_size": size, **total, "layers": [asdict(layer) for layer in layers]}
+        facts = {"arch": setup.config.Arch, "image_size": size, **total, "layers": [asdict(layer) for layer in layers]}
         print(json.dumps(facts, indent=2))
         return
     width = max(len(layer.name) for layer in layers)
@@ -55,16 +54,16 @@ def main() -> None:
     for layer in layers:
         shape = "x".join(map(str, layer.output_shape[1:]))
         print(f"{layer.name:<{width}}  {layer.kind:<12} {shape:<20} {layer.params:>12,} {layer.macs:>16,}")
-    print(f"{config.Arch['name']} at {size} px: {total['params']:,} parameters, {total['macs']:,} multiply-adds")
+    print(f"{setup.config.Arch['name']} at {size} px: {total['params']:,} parameters, {total['macs']:,} multiply-adds")
 
 
 def write_graph(setup, folder: Path) -> None:
-    # VisualDL reads the program format of Paddle 2, which Paddle 3 writes only in a process that began with this.
+    # VisualDL reads the program format of Paddle 2, which Paddle 3 writes only if this is set before the import.
     os.environ.update(FLAGS_enable_pir_api="0")
     cli.import_paddle()
-    from ppcls_lite.engine import graph
+    from ppcls_lite.engine import visualize
 
-    print(f"wrote {graph.write_graph(setup, folder)}")
+    print(f"wrote {visualize.write_graph(setup, folder)}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_lite.runs import run_dir
+from ppcls_lite.runs.resume import use_actual_output_dir
 from ppcls_lite.tasks.setup import Setup, load_setup
 from ppcls_lite.utils import cli
 from ppcls_lite.utils.errors import UserError
@@ -20,14 +20,16 @@ from ppcls_lite.utils.text import count
 
 def main() -> None:
     parser = cli.config_parser(__doc__)
-    parser.add_argument("--dry-run", action="store_true", help="build everything, run one batch, print the plan")
-    parser.add_argument("--check-data", action="store_true", help="with --dry-run: read all image files first")
-    parser.add_argument("--force", action="store_true", help="train even where the memory seems far from enough")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="build everything, run one batch, print the plan of the run"
+    )
+    parser.add_argument("--check-data", action="store_true", help="with --dry-run: first read all image files")
+    parser.add_argument("--force", action="store_true", help="train even if the estimated memory is far too small")
     args = parser.parse_args()
     if args.check_data and not args.dry_run:
-        raise UserError("--check-data belongs to --dry-run; add it")
+        raise UserError("--check-data needs --dry-run; add it")
     setup = load_setup(args.config, args.override)
-    config = run_dir.use_actual_output_dir(setup.config, args.config, args.override)
+    config = use_actual_output_dir(setup.config, args.config, args.override)
     setup = dataclasses.replace(setup, config=config)
     cli.import_paddle(several=True)
     if args.check_data:
@@ -43,7 +45,7 @@ def main() -> None:
 
 
 def check_data(setup: Setup) -> None:
-    """Read all files of the data set and report on them."""
+    """Read all files of the data set and print a report."""
     from ppcls_lite.data.check import check_files
 
     data = setup.config.DataLoader

@@ -1,4 +1,4 @@
-"""Transforms of ``DataLoader.transforms``, with the names and parameters of ``paddle.vision.transforms`` and PaddleClas.
+"""The transforms of ``DataLoader.transforms``, named as in ``paddle.vision.transforms`` and PaddleClas.
 
 A pipeline first takes a region of the stored image (:class:`RandomResizedCrop`, :class:`Resize`), so that a JPEG is
 decoded at the smallest scale that the region allows. Transforms of single images follow, on 8-bit Pillow images, and

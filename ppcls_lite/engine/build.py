@@ -1,7 +1,7 @@
-"""What training, scoring and planning work with: splits, loaders, ``paddle.Model``.
+"""Splits, loaders and the ``paddle.Model`` for training, scoring and planning.
 
-The way of a batch: ``data.loader.BatchLoader`` yields images, target and weights; the network prepares the images
-(``tasks.network.prepare_input``) and puts out what the task takes; :class:`WeightedLoss` makes them a loss.
+The path of a batch: ``data.loader.BatchLoader`` yields images, target and weights; the network prepares the images
+(``tasks.network.prepare_input``) and computes the task's outputs; :class:`WeightedLoss` turns them into a loss.
 """
 
 import logging
@@ -31,31 +31,36 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Loaders:
-    """Loaders of the three parts; ``val`` is None where there are no validation images."""
+    """Loaders of the three parts; ``val`` is None if there are no validation images."""
 
     train: BatchLoader
     val: BatchLoader | None
     test: BatchLoader
 
     def sizes(self) -> dict[str, int]:
-        """Images of each part."""
+        """Number of images of each part."""
         parts = {"train": self.train, "val": self.val, "test": self.test}
         return {name: len(loader.split) for name, loader in parts.items() if loader is not None}
 
     @property
+    def scored(self) -> tuple[str, BatchLoader]:
+        """The part that is scored during training, ``val`` if there is one, else ``test``, and its loader."""
+        return ("test", self.test) if self.val is None else ("val", self.val)
+
+    @property
     def most_scored(self) -> int:
-        """The largest batch of a scoring."""
+        """The largest batch that is scored."""
         return max(loader.largest_batch for loader in (self.val, self.test) if loader is not None)
 
 
 def split_dataset(data: DataSettings, dataset: Dataset, column: str) -> tuple[Split, Split | None, Split]:
-    """Training, validation and test images.
+    """Split a data set into training, validation and test images.
 
-    Where the data set has no test images they are set aside first, then validation, then subsets are taken; class by
-    class where the column has classes, else at random.
+    Test images are set aside first if the data set has none of its own, then validation images; then subsets are
+    taken. The splits are stratified if the column has classes, else random.
 
     Raises:
-        UserError: too few images of a class for any of them, or no test images.
+        UserError: too few images of a class, or no test images.
     """
     train, val, test = (dataset.parts.get(part) for part in ("train", "val", "test"))
 
@@ -70,11 +75,10 @@ def split_dataset(data: DataSettings, dataset: Dataset, column: str) -> tuple[Sp
     def subset(split: Split, size: int | None, key: str) -> Split:
         return split if size is None or size == len(split) else set_aside(split, size, key)[0]
 
-    for part, own, key in ((test, data.test_fraction, "test_fraction"), (val, data.val_fraction, "val_fraction")):
-        name = key.partition("_")[0]
-        if part is not None and own:
+    for name, part, fraction in (("test", test, data.test_fraction), ("val", val, data.val_fraction)):
+        if part is not None and fraction:
             own_images = f"{dataset.source} has {name} images of its own"
-            raise UserError(f"DataLoader.{key} is {own:g}, but {own_images}; leave it out")
+            raise UserError(f"DataLoader.{name}_fraction is {fraction:g}, but {own_images}; leave it out")
     if test is None:
         if not data.test_fraction:
             raise UserError(f"{dataset.source} has no test images; set DataLoader.test_fraction, such as 0.2")
@@ -86,13 +90,17 @@ def split_dataset(data: DataSettings, dataset: Dataset, column: str) -> tuple[Sp
 
 def _split_randomly(total: int, size: int, seed: int, what: str) -> tuple[np.ndarray, np.ndarray]:
     if not 1 <= size < total:
-        raise UserError(f"{what} asks for {size} of {total} images; it takes 1 to {total - 1}")
+        raise UserError(f"{what} asks for {size} of {total} images, expected 1 to {total - 1}")
     order = np.random.default_rng(seed).permutation(total)
     return np.sort(order[:size]), np.sort(order[size:])
 
 
 def build_loaders(setup: Setup, dataset: Dataset) -> Loaders:
-    """Loaders of this process's share of the three parts."""
+    """Loaders of this process's share of the three parts.
+
+    Raises:
+        UserError: as :func:`split_dataset`, or too little shared memory for the loading workers.
+    """
     data, column = setup.config.DataLoader, setup.column
     train, val, test = split_dataset(data, dataset, column)
     place = {"rank": processes.rank(), "world_size": processes.count_processes()}
@@ -122,31 +130,31 @@ def count_skipped(loaders: Loaders) -> int:
 
 
 def first_images(loader: BatchLoader, size: int) -> np.ndarray:
-    """The first epoch's first images as the network gets them, augmented and resized, in [0, 1]: [N, C, H, W]."""
+    """The first images of the first epoch, augmented and resized as for the network, in [0, 1]: [N, C, H, W]."""
     loader.set_epoch(1)
     images = next(iter(loader))[0][:64]
     return resize(paddle.to_tensor(images.astype(np.float32) / 255), size).numpy()
 
 
 def share_batch_norm(network: nn.Layer, sync: bool) -> nn.Layer:
-    """``network``, its batch norms computing over all processes where ``sync`` says so.
+    """``network``, with batch norms that are synchronised over all processes if ``sync``.
 
     Raises:
-        UserError: on CPUs, where paddle has no kernel for it.
+        UserError: on CPUs, for which paddle has no kernel.
     """
     if not sync or processes.count_processes() == 1:
         return network
     if not on_gpu():
-        raise UserError("Global.sync_batch_norm is true, but paddle has it for GPUs only; leave it out on CPUs")
+        raise UserError("Global.sync_batch_norm is true, but paddle supports it on GPUs only; leave it out on CPUs")
     return nn.SyncBatchNorm.convert_sync_batchnorm(network)
 
 
 def loss_scaling(config: Config) -> dict | None:
-    """Arguments of the loss scaler in mixed precision, else None; logs where AMP is not available."""
+    """Arguments of the loss scaler for mixed precision, or None; logs if AMP is not available."""
     if not config.AMP.use_amp:
         return None
     if not on_gpu():
-        logger.info("AMP: left out, since paddle's mixed precision does nothing on the CPU; training is in float32")
+        logger.info("AMP: left out, since paddle has no mixed precision on CPUs; training is in float32")
         return None
     return {
         "init_loss_scaling": config.AMP.scale_loss,
@@ -155,7 +163,7 @@ def loss_scaling(config: Config) -> dict | None:
 
 
 class WeightedLoss(nn.Layer):
-    """The sum of a batch's losses times its weights: here a batch becomes a loss."""
+    """The weighted sum of a batch's losses."""
 
     def __init__(self, task: Task):
         super().__init__()
@@ -166,7 +174,7 @@ class WeightedLoss(nn.Layer):
 
 
 class TaskMetric(paddle.metric.Metric):
-    """Adds up a task's sums over the batches of a training epoch."""
+    """Collects a task's sums over the batches of a training epoch."""
 
     def __init__(self, task: Task):
         super().__init__()
@@ -184,7 +192,7 @@ class TaskMetric(paddle.metric.Metric):
     def reset(self):
         self.total = Total()
 
-    def accumulate(self):  # fit asks after each step; TrainMeter looks at the total once an epoch
+    def accumulate(self):  # fit calls this after each step; TrainEpoch reads ``total`` once an epoch
         return 0.0
 
     def name(self):
@@ -194,7 +202,7 @@ class TaskMetric(paddle.metric.Metric):
 def build_trainer(
     config: Config, network: nn.Layer, task: Task, loader: BatchLoader, scaling: dict | None
 ) -> paddle.Model:
-    """A prepared ``paddle.Model`` to train on ``loader``; ``scaling`` as from :func:`loss_scaling`."""
+    """A ``paddle.Model``, prepared to train on ``loader``; ``scaling`` is from :func:`loss_scaling`."""
     model = paddle.Model(network)
     peak = scaled_rate(config.Optimizer.lr, loader.batch_size * loader.world_size)
     schedule = build_schedule(config.Optimizer.lr, peak, len(loader), config.Global.epochs)
@@ -208,12 +216,11 @@ def build_trainer(
 
 
 def seed_everything(seed: int, epoch: int = 0, rank: int = 0) -> None:
-    """Seed python, numpy and paddle for an epoch (0: construction of the network).
+    """Seed python, numpy and paddle for an epoch, or for building the network (epoch 0).
 
-    Ranks differ in what they draw while training, and agree at construction.
+    Ranks draw different numbers in training and the same when they build the network.
     """
-    state = np.random.SeedSequence([seed, epoch, rank if epoch else 0]).generate_state(1)
-    value = int(state[0])
+    value = int(np.random.SeedSequence([seed, epoch, rank if epoch else 0]).generate_state(1)[0])
     random.seed(value)
     np.random.seed(value)
     paddle.seed(value)

@@ -1,7 +1,7 @@
-"""Callbacks of ``paddle.Model.fit``, in the order in which an epoch needs them.
+"""Callbacks of ``paddle.Model.fit``, in the order in which they run.
 
-``fit`` counts epochs from 0 in every process; here they count from 1 and go on after a resume. What an epoch measures
-gathers in ``progress.row``.
+``fit`` counts epochs from 0 in every session; here they count from 1 and continue after a resume. The measurements of
+the running epoch are collected in ``progress.row``.
 """
 
 import itertools
@@ -15,12 +15,13 @@ import paddle
 from tqdm import tqdm
 
 from ppcls_lite.data import BatchLoader
-from ppcls_lite.engine.build import seed_everything
+from ppcls_lite.engine.build import Loaders, seed_everything
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.runs.checkpoint import Snapshot, save_snapshot, take_snapshot
 from ppcls_lite.runs.dashboard import Dashboard
 from ppcls_lite.runs.run_dir import Progress, RunDir
-from ppcls_lite.tasks.task import Task, Total
+from ppcls_lite.tasks.setup import Setup
+from ppcls_lite.tasks.task import Total
 from ppcls_lite.utils import processes
 from ppcls_lite.utils.errors import TrainingError
 from ppcls_lite.utils.signals import defer_signals
@@ -29,17 +30,20 @@ from ppcls_lite.utils.text import describe_seconds
 logger = logging.getLogger(__name__)
 
 _ADVICE = (
-    "lower Optimizer.lr.learning_rate or add Optimizer.lr.warmup_epochs; earlier epochs are kept, and "
-    "Global.checkpoints with another Global.output_dir goes on from one of them with other settings"
+    "lower Optimizer.lr.learning_rate or add Optimizer.lr.warmup_epochs; earlier epochs are kept: set "
+    "Global.checkpoints to one of them and another Global.output_dir to continue with other settings"
 )
 
 
-class EpochStart(paddle.callbacks.Callback):
-    """Seeds the epoch and gives the loader its order."""
+class TrainEpoch(paddle.callbacks.Callback):
+    """Seeds and orders an epoch, and measures its training: means over all steps and processes, and speed.
 
-    def __init__(self, loader: BatchLoader, seed: int, progress: Progress):
+    (``fit`` itself logs the last batch's loss.)
+    """
+
+    def __init__(self, setup: Setup, loader: BatchLoader, progress: Progress):
         super().__init__()
-        self.loader, self.seed, self.progress = loader, seed, progress
+        self.task, self.seed, self.loader, self.progress = setup.task, setup.config.Global.seed, loader, progress
 
     def on_epoch_begin(self, epoch, logs=None):
         number = self.progress.epoch + 1
@@ -47,32 +51,19 @@ class EpochStart(paddle.callbacks.Callback):
         self.loader.set_epoch(number)
         self.progress.row.clear()
         self.progress.row["epoch"] = number
-
-
-class TrainMeter(paddle.callbacks.Callback):
-    """True means over the epoch (``fit`` logs the last batch's loss), speed, and an end to a loss that is no number.
-
-    With several processes, means over all of them.
-    """
-
-    def __init__(self, loader: BatchLoader, task: Task, progress: Progress):
-        super().__init__()
-        self.loader, self.task, self.progress = loader, task, progress
-
-    def on_epoch_begin(self, epoch, logs=None):
         self.start = time.perf_counter()
         self.loss_sum, self.images = 0.0, 0
 
     def on_train_batch_end(self, step, logs=None):
         loss, size = processes.mean(float(logs["loss"][0])), self.loader.step_size(step)
-        lr = self.model._optimizer.get_lr()  # still this step's: the scheduler's callback comes last
+        lr = self.model._optimizer.get_lr()  # still this step's: the scheduler's callback runs last
         if not math.isfinite(loss):
             when = f"in epoch {self.progress.epoch + 1}, step {step + 1}"
             raise TrainingError(f"the loss is {loss} {when}, at learning rate {lr:g}; {_ADVICE}")
         self.loss_sum += loss * size
         self.images += size
         (metric,) = self.model._metrics
-        self.total = metric.total  # fit resets the metric before the epoch's end is announced
+        self.total = metric.total  # fit resets the metric before on_epoch_end
         self.progress.row.update(lr=float(lr), train_loss=self.loss_sum / self.images)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -82,21 +73,13 @@ class TrainMeter(paddle.callbacks.Callback):
         shares = processes.gather(self.total.batches)
         scores = self.task.scores(Total(itertools.chain.from_iterable(shares)).sums())
         row.update({f"train_{one.name}": scores[one.name] for one in self.task.metrics})
-
-
-class StatisticsMean(paddle.callbacks.Callback):
-    """Gives all processes the mean of their running statistics of batch norm when an epoch ends.
-
-    Without it each would score, and process 0 save, what it alone has seen.
-    """
-
-    def on_epoch_end(self, epoch, logs=None):
+        # Each process has its own running statistics of batch norm; all of them score and save the mean.
         state = self.model.network.state_dict().values()
         processes.average([value for value in state if value.stop_gradient])
 
 
 class ProgressBar(paddle.callbacks.Callback):
-    """One bar over all steps of the run, with the time left; silent where the output is no terminal."""
+    """One bar over all steps of the run, with the time left; hidden where the output is not a terminal."""
 
     def __init__(self, progress: Progress, epochs: int, steps: int):
         super().__init__()
@@ -104,7 +87,7 @@ class ProgressBar(paddle.callbacks.Callback):
 
     @staticmethod
     def is_shown() -> bool:
-        """Whether this process shows it."""
+        """Whether this process shows the bar."""
         return sys.stderr.isatty() and processes.rank() == 0
 
     def on_train_begin(self, logs=None):
@@ -126,85 +109,57 @@ class ProgressBar(paddle.callbacks.Callback):
         self.bar.close()
 
 
-class Evaluator(paddle.callbacks.Callback):
-    """Scores the network every ``interval`` epochs and after the last, on validation images where there are any.
+class EpochEnd(paddle.callbacks.Callback):
+    """Scores the network every ``eval_interval`` epochs, then writes log, VisualDL, checkpoint and metrics.csv.
 
-    With the scores, the dashboard gets histograms of the weights, and in the end the task's pictures.
+    Scores are those of the validation images, or of the test images where there are none. Only process 0 writes.
     """
 
-    def __init__(
-        self,
-        part: str,
-        loader: BatchLoader,
-        task: Task,
-        interval: int,
-        epochs: int,
-        progress: Progress,
-        dashboard: Dashboard | None,
-    ):
+    def __init__(self, setup: Setup, loaders: Loaders, run_dir: RunDir, dashboard: Dashboard, progress: Progress):
         super().__init__()
-        self.part, self.loader, self.task, self.interval, self.epochs = part, loader, task, interval, epochs
-        self.progress, self.dashboard = progress, dashboard
-
-    def on_epoch_end(self, epoch, logs=None):
-        number = self.progress.row["epoch"]
-        if number % self.interval and number != self.epochs:
-            return
-        scores = evaluate(self.model.network, self.task, self.loader)
-        if not math.isfinite(scores.values["loss"]):
-            when = f"after epoch {number}, at learning rate {self.progress.row['lr']:g}"
-            raise TrainingError(f"the {self.part} loss is {scores.values['loss']} {when}; {_ADVICE}")
-        self.progress.row.update({f"{self.part}_{name}": value for name, value in scores.values.items()})
-        # The test images choose nothing: without a validation part there is no best.
-        if self.part == "val" and self._is_best(scores.values[self.task.headline.name]):
-            self.progress.best_val, self.progress.best_epoch = scores.values[self.task.headline.name], number
-        if self.dashboard is not None:
-            self.dashboard.add_weights(self.model.network, number)
-            if number == self.epochs:
-                self.dashboard.add_pictures(self.part, self.task.pictures(scores.sums), number)
-
-    def _is_best(self, score: float) -> bool:
-        best = self.progress.best_val
-        return best is None or (score > best if self.task.headline.higher_is_better else score < best)
-
-
-class EpochEnd(paddle.callbacks.Callback):
-    """Counts the epoch and writes it down: log line, metrics.csv, VisualDL, checkpoint. Rank 0 only writes."""
-
-    def __init__(
-        self,
-        run_dir: RunDir,
-        dashboard: Dashboard | None,
-        task: Task,
-        epochs: int,
-        save_interval: int,
-        progress: Progress,
-    ):
-        super().__init__()
-        self.run_dir, self.dashboard, self.task, self.progress = run_dir, dashboard, task, progress
-        self.epochs, self.save_interval = epochs, save_interval
+        self.task, self.settings = setup.task, setup.config.Global
+        self.part, self.loader = loaders.scored
+        self.run_dir, self.dashboard, self.progress = run_dir, dashboard, progress
         self.unsaved: Snapshot | None = None
 
     def on_epoch_begin(self, epoch, logs=None):
         self.start = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        progress, row = self.progress, dict(self.progress.row)
-        progress.epoch = row["epoch"]
+        progress, epochs = self.progress, self.settings.epochs
+        number = progress.row["epoch"]
+        if number % self.settings.eval_interval == 0 or number == epochs:
+            self._score(number)
+        row = dict(progress.row)
+        progress.epoch = number
         progress.rows.append(row)
         progress.wall_s += time.perf_counter() - self.start
         if processes.rank() != 0:
             return
-        logger.info("%s", describe_row(row, progress, self.epochs, self.task.headline.name))
-        if self.dashboard is not None:
-            self.dashboard.add_row(row)
+        logger.info("%s", describe_row(row, progress, epochs, self.task.headline.name))
+        self.dashboard.add_row(row)
         self.unsaved = take_snapshot(self.model, progress)
-        if progress.epoch % self.save_interval == 0 or progress.epoch in (self.epochs, progress.best_epoch):
+        if number % self.settings.save_interval == 0 or number in (epochs, progress.best_epoch):
             self.save()
         self.run_dir.write_metrics(progress.rows, self.task)
 
+    def _score(self, number: int) -> None:
+        progress, headline = self.progress, self.task.headline
+        scores = evaluate(self.model.network, self.task, self.loader)
+        if not math.isfinite(scores.values["loss"]):
+            when = f"after epoch {number}, at learning rate {progress.row['lr']:g}"
+            raise TrainingError(f"the {self.part} loss is {scores.values['loss']} {when}; {_ADVICE}")
+        progress.row.update({f"{self.part}_{name}": value for name, value in scores.values.items()})
+        if self.part == "val":  # the best epoch is never chosen on test images
+            score, best = scores.values[headline.name], progress.best_val
+            if best is None or (score > best if headline.higher_is_better else score < best):
+                progress.best_val, progress.best_epoch = score, number
+        self.dashboard.add_weights(self.model.network, number)
+        if number == self.settings.epochs:
+            self.dashboard.add_pictures(self.part, lambda: self.task.pictures(scores.sums), number)
+
     def save(self) -> None:
-        """Write the newest finished epoch's checkpoint, unless that is done."""
+        """Write the checkpoint of the last finished epoch if it has not been written."""
         if self.unsaved is not None:
             with defer_signals():
                 save_snapshot(self.unsaved, self.run_dir)

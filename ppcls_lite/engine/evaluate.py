@@ -1,21 +1,33 @@
-"""Scoring: each image exactly once, sums in float64."""
+"""Scoring: every image exactly once, with sums in float64."""
 
 import itertools
+import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
 from paddle import nn
 
+from ppcls_lite.data import BatchLoader, Dataset, Split, open_source
+from ppcls_lite.engine.build import build_loaders
+from ppcls_lite.engine.prepare import explain_lost_processes, open_device
+from ppcls_lite.runs.trained import load_trained
+from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.tasks.task import Sums, Task, Total
 from ppcls_lite.utils import processes
+from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.files import user_path, write_csv
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores over ``images`` images: ``values`` has ``loss`` and each metric of the task, ``sums`` their sums."""
+    """Scores of ``images`` images: ``values`` are ``loss`` and the task's metrics, ``sums`` what they come from."""
 
     values: dict[str, float]
     images: int
@@ -25,11 +37,11 @@ class Scores:
 
 @paddle.no_grad()
 def evaluate(network: nn.Layer, task: Task, loader: Iterable[tuple[np.ndarray, ...]]) -> Scores:
-    """Score ``network`` on batches of images, targets and weights of any sizes, in evaluation mode; its mode is kept.
+    """Score ``network`` in evaluation mode on batches of (images, target, weights); its mode is restored afterwards.
 
-    ``paddle.Model.evaluate`` reports the last batch's loss, and under several processes counts padding as images.
-    Here each process sums over its own batches, and the batches' sums are added up without rounding: with the same
-    batches the scores are the same to the last digit, however many processes share them.
+    ``paddle.Model.evaluate`` reports the last batch's loss, and counts padding as images if there are several
+    processes. Here each process sums over its own batches, and the sums are added without rounding: the same batches
+    give exactly the same scores with any number of processes.
     """
     was_training = network.training
     network.eval()
@@ -38,10 +50,98 @@ def evaluate(network: nn.Layer, task: Task, loader: Iterable[tuple[np.ndarray, .
     for images, target, _ in loader:
         outputs, target = network(paddle.to_tensor(images)), paddle.to_tensor(target)
         total.add({**task.batch_sums(outputs, target), **task.batch_details(outputs, target)})
-    shares = processes.gather(total.batches)  # a process without a batch has none
+    shares = processes.gather(total.batches)
     if was_training:
         network.train()
     sums = Total(itertools.chain.from_iterable(shares)).sums()
     scores = task.scores(sums)
     values = {name: scores[name] for name in ("loss", *(metric.name for metric in task.metrics))}
     return Scores(values, int(sums["images"]), time.perf_counter() - start, sums)
+
+
+@explain_lost_processes()
+def score(
+    setup: Setup, weights: str | Path, data: str | None = None, predictions: Path | None = None
+) -> dict[str, dict[str, Any]]:
+    """Score weights on the test images, and on the validation images if there are any.
+
+    Args:
+        data: images to score instead of the run's own: a folder with a subfolder for each class, or a list file.
+        predictions: CSV file for the label and prediction of every image of the part that is scored last.
+
+    Returns:
+        For each part (``val`` and ``test``, or ``data``): loss, the task's metrics, images, seconds.
+
+    Raises:
+        UserError: weights or images are unreadable or do not fit.
+        TrainingError: a loading worker or another process was killed.
+    """
+    if predictions is not None and processes.count_processes() > 1:
+        raise UserError("--predictions needs a single process; start without paddle.distributed.launch")
+    open_device(setup.config)
+    network = load_trained(setup, weights)
+    results = {}
+    for part, loader in _choose_loaders(setup, data).items():
+        scores = evaluate(network, setup.task, loader)
+        results[part] = {**scores.values, "images": scores.images, "seconds": scores.seconds}
+    if predictions is not None:
+        rows = list(predict_split(network, setup.task, loader))
+        predictions.parent.mkdir(parents=True, exist_ok=True)
+        write_csv(predictions, list(rows[0]), rows)
+    return results
+
+
+def _choose_loaders(setup: Setup, data: str | None) -> Mapping[str, BatchLoader]:
+    if data is not None:
+        place = {"rank": processes.rank(), "world_size": processes.count_processes()}
+        split = processes.raise_everywhere(lambda: load_labeled(setup, data))
+        return {"data": BatchLoader(split, setup.column, setup.config.DataLoader.eval_batch_size, **place)}
+    loaders = build_loaders(setup, setup.source.load(setup.reading))
+    found = {"val": loaders.val, "test": loaders.test}
+    return {part: loader for part, loader in found.items() if loader is not None}
+
+
+def load_labeled(setup: Setup, path: str) -> Split:
+    """Images of a folder or a list file, labelled with the classes of ``setup``.
+
+    Raises:
+        UserError: the task has no classes, or a label is not one of them.
+    """
+    column = setup.spec.columns[setup.column]
+    if column.kind != "class":
+        raise UserError("--data needs a network that predicts classes, and this one predicts numbers")
+    place = user_path(path)
+    if place.is_dir():
+        dataset = open_source("image_folder", place).load(setup.reading)
+    else:
+        dataset = open_source("list_file", None, {"train_list": str(place)}).load(setup.reading)
+    split = _choose_part(dataset)
+    labels = split.targets["label"]
+    if place.is_dir():  # named by its folders
+        foreign = [name for name in dataset.spec.classes if name not in column.classes]
+        if foreign:
+            raise UserError(f"--data {path} has the class folder {foreign[0]}/, which is not one of the run's classes")
+        labels = np.array([column.classes.index(name) for name in dataset.spec.classes])[labels]
+    elif labels.max() >= len(column.classes):
+        raise UserError(
+            f"--data {path} has the label {labels.max()}, but the run has only {len(column.classes)} classes"
+        )
+    return Split(split.images, {setup.column: labels})
+
+
+def _choose_part(dataset: Dataset) -> Split:
+    part = next(part for part in ("test", "val", "train") if part in dataset.parts)
+    if len(dataset.parts) > 1:
+        logger.info("%s has %s; scoring on %s", dataset.source, ", ".join(dataset.parts), part)
+    return dataset.parts[part]
+
+
+@paddle.no_grad()
+def predict_split(network: paddle.nn.Layer, task: Task, loader: BatchLoader) -> Iterator[dict[str, Any]]:
+    """Yield for every image of a loader's split its path, ``label`` and the task's :meth:`~Task.row`."""
+    images, target = loader.split.images, loader.split.targets[loader.column]
+    network.eval()
+    for pixels, chosen in images.read(loader.batches()):
+        outputs = network(paddle.to_tensor(pixels)).numpy()
+        for index, values in zip(chosen, task.decode(outputs), strict=True):
+            yield {"image": images.path(index), "label": task.name_target(target[index]), **task.row(values)}

@@ -1,8 +1,8 @@
-"""What training takes of memory, estimated before its first step.
+"""An estimate of the memory that training needs, before its first step.
 
-Parameters, gradients and optimizer are counted; the tensors that the backward pass needs are measured on one image,
-through ``paddle.autograd.saved_tensors_hooks``. Two factors, found by measuring (docs/robustness.md), stand for what
-neither tells: gradients on their way and what the allocator cannot use again.
+Parameters, gradients and optimizer states are counted. The tensors kept for the backward pass are measured on one image
+with ``paddle.autograd.saved_tensors_hooks``. Two measured factors (docs/robustness.md) cover the rest: temporary
+gradients, and memory that the allocator cannot reuse.
 """
 
 import logging
@@ -20,46 +20,46 @@ from ppcls_lite.utils.text import describe_bytes
 
 logger = logging.getLogger(__name__)
 
-TRAINING = 1.5  # memory of a training step over that of the tensors it keeps for the backward pass
-SCORING = 0.3  # the same of scoring, which keeps none
+TRAINING = 1.5  # memory of a training step divided by that of the tensors kept for the backward pass
+SCORING = 0.3  # the same for scoring, which keeps none
 LIMIT = 1.5  # a run that needs more than this times the available memory is refused
-LARGE = 256  # images of a larger side are measured on a smaller one first
+LARGE = 256  # larger images, in pixels a side, are measured on a smaller one first
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes: held whatever the batch, for each image of a training step, and for other work (scoring, saving)."""
+    """Bytes: independent of the batch, for each image of a training step, and for other work (scoring, saving)."""
 
     fixed: float
     per_image: float
     other: float
 
     def total(self, batch_size: int) -> float:
-        """The peak, with so many images a step."""
+        """The peak with ``batch_size`` images a step."""
         return self.fixed + max(self.per_image * batch_size, self.other)
 
     def largest_batch(self, memory: float) -> int:
-        """The largest batch whose peak is at most ``memory``; below 1 where none is."""
+        """The largest batch whose peak is at most ``memory``; below 1 if there is none."""
         return int((memory - self.fixed) / self.per_image) if self.fixed + self.other <= memory else 0
 
 
 def estimate_memory(setup: Setup, model: paddle.Model, most_scored: int) -> Estimate:
-    """The memory of training ``model``, which is unchanged afterwards, and of scoring ``most_scored`` images a step."""
+    """The memory for training ``model`` and for scoring ``most_scored`` images a step; ``model`` stays unchanged."""
     network = model.network
     trained = sum(_size(p) for p in network.parameters() if not p.stop_gradient)
     weights = sum(_size(value) for value in network.state_dict().values())
     state = trained * (1 if setup.config.Optimizer.name == "Momentum" else 2)  # velocity; first and second moments
     kept = _kept_for_backward(setup, network)
     fixed = held_memory() + trained + state
-    # A checkpoint is put together in memory, with a copy of what it holds.
+    # A checkpoint is built in memory, with a copy of its contents.
     return Estimate(fixed, TRAINING * kept, max(SCORING * kept * most_scored, weights + 2 * state))
 
 
 def check_memory(estimate: Estimate, batch_size: int, force: bool) -> None:
-    """Log the estimate for steps of ``batch_size`` images; warn where it exceeds the available memory.
+    """Log the estimate for steps of ``batch_size`` images; warn if it exceeds the available memory.
 
     Raises:
-        UserError: far more, and not ``force``.
+        UserError: it exceeds that by more than the factor ``LIMIT``, without ``force``.
     """
     needed, free = estimate.total(batch_size), usable_memory()
     logger.info("memory: about %s needed, %s available", describe_bytes(needed), describe_bytes(free))
@@ -67,15 +67,15 @@ def check_memory(estimate: Estimate, batch_size: int, force: bool) -> None:
         return
     problem = (
         f"training with DataLoader.batch_size={batch_size} needs about {describe_bytes(needed)} of memory, "
-        f"{describe_bytes(free)} available; {advise_batch(estimate, free)}"
+        f"and {describe_bytes(free)} is available; {advise_batch(estimate, free)}"
     )
     if needed > LIMIT * free and not force:
-        raise UserError(f"{problem}; --force tries all the same")
+        raise UserError(f"{problem}; --force tries it anyway")
     logger.warning("warning: %s", problem)
 
 
 def advise_batch(estimate: Estimate, free: float) -> str:
-    """Which batch would fit, in words."""
+    """Which batch size would fit, for a message."""
     fits = estimate.largest_batch(free)
     if estimate.fixed + estimate.other > free >= estimate.fixed + estimate.per_image:
         return "a smaller DataLoader.eval_batch_size would fit"
@@ -83,7 +83,7 @@ def advise_batch(estimate: Estimate, free: float) -> str:
 
 
 def _kept_for_backward(setup: Setup, network: paddle.nn.Layer) -> float:
-    """Bytes that the backward pass of one image keeps."""
+    """Bytes kept for the backward pass of one image."""
     config, size, channels = setup.config, setup.input_size, setup.channels
     with paddle.amp.auto_cast(enable=config.AMP.use_amp and on_gpu()):
         if size > LARGE and not fixed_input_size(config.Arch["name"]):
@@ -103,7 +103,7 @@ def _measure_kept(network: paddle.nn.Layer, channels: int, size: int) -> int:
     kept: dict[int, paddle.Tensor] = {}  # by address: several layers may keep the same tensor
 
     def note(tensor):
-        # Shapes without data are kept, too.
+        # Tensors without data, of which only the shape is needed, are kept too.
         if tensor._is_initialized() and tensor.data_ptr() not in own:
             kept[tensor.data_ptr()] = tensor
         return tensor
@@ -112,7 +112,7 @@ def _measure_kept(network: paddle.nn.Layer, channels: int, size: int) -> int:
     with paddle.autograd.saved_tensors_hooks(note, lambda tensor: tensor):
         network(paddle.zeros([1, channels, size, size]))
     result = sum(map(_size, kept.values()))
-    # The one image has moved the running statistics.
+    # The image has changed the running statistics.
     for value, before in statistics:
         value.set_value(before)
     if not training:

@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules from their sections of the configuration."""
+"""Optimizers and learning-rate schedules from the configuration."""
 
 import paddle
 from paddle import nn
@@ -8,10 +8,10 @@ from ppcls_lite.config.schema import LearningRate, Optimizer
 
 
 def scaled_rate(config: LearningRate, global_batch: int) -> float:
-    """The highest learning rate for steps of ``global_batch`` images over all processes.
+    """The peak learning rate for steps of ``global_batch`` images over all processes.
 
-    With ``base_batch_size`` it is in proportion to the batch, the linear scaling rule of Goyal et al., "Accurate, Large
-    Minibatch SGD", arXiv:1706.02677, section 2.1, which asks for warm-up with it; else it is ``learning_rate``.
+    With ``base_batch_size`` it is proportional to the batch: the linear scaling rule of Goyal et al., "Accurate, Large
+    Minibatch SGD", arXiv:1706.02677, section 2.1, which is meant to be used with warm-up.
     """
     return config.learning_rate * (global_batch / config.base_batch_size if config.base_batch_size else 1)
 
@@ -19,9 +19,9 @@ def scaled_rate(config: LearningRate, global_batch: int) -> float:
 def build_schedule(
     config: LearningRate, peak: float, steps_per_epoch: int, epochs: int
 ) -> schedules.LRScheduler | float:
-    """The learning rate as Paddle's scheduler, one step a training step; a number where it is constant.
+    """A Paddle scheduler that is stepped once a training step, or a number if the learning rate is constant.
 
-    Warm-up rises linearly from 0 to ``peak``; the schedule proper follows and ends with the last epoch.
+    Warm-up rises linearly from 0 to ``peak``; then the schedule runs until the end of the last epoch.
     """
     warmup = round(config.warmup_epochs * steps_per_epoch)
     after: schedules.LRScheduler | float = peak
@@ -36,7 +36,7 @@ def build_schedule(
 def build_optimizer(
     config: Optimizer, schedule: schedules.LRScheduler | float, network: nn.Layer
 ) -> paddle.optimizer.Optimizer:
-    """The optimizer; weight decay leaves out batch norm and biases (what has one dimension) unless told otherwise."""
+    """The optimizer; batch norm and biases (one dimension) get no weight decay unless ``decay_norm_and_bias``."""
     params = [p for p in network.parameters() if not p.stop_gradient]
     decayed = [p for p in params if config.decay_norm_and_bias or len(p.shape) > 1]
     names = {p.name for p in decayed}
@@ -47,7 +47,7 @@ def build_optimizer(
             weight_decay=config.weight_decay,
             apply_decay_param_fun=lambda name: name in names,
         )
-    # Parameter groups are the usual way, but Model.fit calls minimize(), which does not take them.
+    # Parameter groups would be usual, but Model.fit calls minimize(), which does not support them.
     for p in params:
         p.regularizer = None if p.name in names else paddle.regularizer.L2Decay(0.0)
     decay = paddle.regularizer.L2Decay(config.weight_decay) if config.weight_decay else None

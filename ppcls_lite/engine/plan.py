@@ -1,6 +1,5 @@
-"""``--dry-run``: everything built, one batch run, and what the run would take in time and memory."""
+"""``--dry-run``: build everything, run one batch, and estimate the time and memory of the run."""
 
-import logging
 import time
 
 import numpy as np
@@ -10,122 +9,107 @@ from ppcls_lite.config.schema import Config
 from ppcls_lite.data import BatchLoader
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.memory import Estimate, advise_batch, estimate_memory
-from ppcls_lite.engine.prepare import open_device, prepare
+from ppcls_lite.engine.prepare import explain_lost_processes, open_device, prepare
 from ppcls_lite.measure.complexity import count_macs, count_params
 from ppcls_lite.runs.resume import finished_result
 from ppcls_lite.runs.run_dir import RunDir
 from ppcls_lite.tasks.setup import Setup, complete
 from ppcls_lite.tasks.task import Task
 from ppcls_lite.utils import processes
-from ppcls_lite.utils.device import (
-    describe_device,
-    on_gpu,
-    peak_memory,
-    reset_peak_memory,
-    synchronize,
-    usable_memory,
-)
+from ppcls_lite.utils.device import describe_device, on_gpu, peak_memory, reset_peak_memory, synchronize, usable_memory
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.text import describe_bytes, describe_seconds
 
-logger = logging.getLogger(__name__)
-
-# Sizes of the two probing batches from which the time of the configured batch follows by a straight line.
-PROBES = (2, 8)
-LONGEST_BATCH = 30.0  # seconds; a batch that would take longer, or does not fit, is estimated only
+PROBE = 8  # images of the small batch that is timed first
+LONGEST_BATCH = 30.0  # seconds; a batch that would take longer, or does not fit, is only estimated
 
 
+@explain_lost_processes()
 def make_plan(config: Config | Setup) -> str:
     """Build everything that training builds, run one batch, and describe the run; nothing is written.
 
     Raises:
-        UserError: whatever training would refuse.
+        UserError: as for training.
+        TrainingError: a loading worker was killed.
     """
     if processes.count_processes() > 1:
         raise UserError("--dry-run plans for one process; start it without paddle.distributed.launch")
     setup = complete(config)
     config = setup.config
-    open_device(config)
-    run_dir = RunDir(config.Global.output_dir)
-    if config.Global.resume and finished_result(config, run_dir):
-        return f"{run_dir.path} is finished; nothing would be done"
     run = config.Global
+    open_device(config)
+    run_dir = RunDir(run.output_dir)
+    if run.resume and finished_result(config, run_dir):
+        return f"{run_dir.path} is finished; nothing to do"
     with paddle.utils.unique_name.guard():
         prepared = prepare(setup, run_dir)
         loaders, network = prepared.loaders, prepared.model.network
         steps, batch_size = len(loaders.train), loaders.train.largest_batch
         macs = count_macs(network, setup.input_size, setup.channels)
         estimate = estimate_memory(setup, prepared.model, loaders.most_scored)
-        probe = _Probe(prepared.model, loaders.train, estimate)
-        step_seconds, memory, how = probe.measure()
-        part = loaders.val if loaders.val is not None else loaders.test
-        score_seconds = _seconds_to_score(network, setup.task, part)
+        step_seconds, memory, how = _measure_step(prepared.model, loaders.train, estimate)
+        _, scored = loaders.scored
+        score_seconds = _seconds_to_score(network, setup.task, scored)
 
     todo = range(prepared.progress.epoch + 1, run.epochs + 1)
     scorings = sum(epoch % run.eval_interval == 0 or epoch == run.epochs for epoch in todo)
     total = len(todo) * steps * step_seconds + scorings * score_seconds
-    if loaders.val is not None:  # the test images, once at the end
+    if loaders.val is not None:  # the test images are scored once, at the end
         total += score_seconds * len(loaders.test.split) / len(loaders.val.split)
     expected, free = estimate.total(batch_size), usable_memory()
+    resumed = f", resumed from {prepared.checkpoint}" if prepared.checkpoint else ""
+    validation = f", {len(loaders.val.split):,} validation" if loaders.val is not None else ""
+    measured = f", a step took {describe_bytes(memory)}" if memory else ""
     lines = [
-        f"run       {run.name} -> {run_dir.path}"
-        + (f", resumed from {prepared.checkpoint}" if prepared.checkpoint else ""),
+        f"run       {run.name} -> {run_dir.path}{resumed}",
         f"device    {describe_device()}",
         f"network   {config.Arch['name']} {config.arch_options}",
         f"          {count_params(network):,} parameters, {macs:,} multiply-adds at {setup.input_size} px",
         f"data      {prepared.dataset.spec.name} from {prepared.dataset.source}: "
-        f"{len(loaders.train.split):,} training images"
-        + (f", {len(loaders.val.split):,} validation" if loaders.val is not None else "")
-        + f", {len(loaders.test.split):,} test",
+        f"{len(loaders.train.split):,} training images{validation}, {len(loaders.test.split):,} test",
         f"schedule  {len(todo)} epochs of {steps} steps of {batch_size} images; "
         f"{config.Optimizer.name}, {config.Optimizer.lr.name} {config.Optimizer.lr.learning_rate:g}",
         f"step      {step_seconds:.2f} s, {batch_size / step_seconds:.3g} images/s ({how})",
         f"scoring   {score_seconds:.0f} s, {scorings} times",
         f"time      about {describe_seconds(total)}",
-        f"memory    about {describe_bytes(expected)} estimated"
-        + (f", a step took {describe_bytes(memory)}" if memory else "")
-        + f"; {describe_bytes(free)} available",
+        f"memory    about {describe_bytes(expected)} estimated{measured}; {describe_bytes(free)} available",
     ]
     if expected > free:
-        lines.append(f"          that is too much here: {advise_batch(estimate, free)}")
+        lines.append(f"          too much for this machine: {advise_batch(estimate, free)}")
     return "\n".join(lines)
 
 
-class _Probe:
-    """Time and memory of a training step, measured where that is quick and fits, else time from smaller batches."""
+def _measure_step(model: paddle.Model, loader: BatchLoader, estimate: Estimate) -> tuple[float, int | None, str]:
+    """(seconds a step, bytes at the peak or None, how the time was found).
 
-    def __init__(self, model: paddle.Model, loader: BatchLoader, estimate: Estimate):
-        self.model, self.batch_size, self.estimate = model, loader.largest_batch, estimate
-        self.batch = next(iter(loader))
+    The full batch is measured if that is quick and fits into memory; else its time follows from a small batch.
+    """
+    batch, batch_size = next(iter(loader)), loader.largest_batch
 
-    def measure(self) -> tuple[float, int | None, str]:
-        """(seconds a step, bytes of memory at the peak where that was measured, how the time was found)."""
-        sizes = [min(size, self.batch_size) for size in PROBES]
-        self._step(1)  # first steps choose algorithms and make the optimizer's states
-        seconds, memory = zip(*(self._step(size) for size in sizes), strict=True)
-        if sizes[0] == sizes[1]:
-            return seconds[1], memory[1], "measured"
-        span = sizes[1] - sizes[0]
-        step = max(seconds[1] + (self.batch_size - sizes[1]) * (seconds[1] - seconds[0]) / span, seconds[1])
-        if step < LONGEST_BATCH and self.estimate.total(self.batch_size) < 0.9 * usable_memory():
-            self._step(self.batch_size)  # a new shape chooses algorithms again
-            seconds_full, memory_full = self._step(self.batch_size)
-            return seconds_full, memory_full, "measured"
-        return step, None, f"estimated from batches of {sizes[0]} and {sizes[1]}"
-
-    def _step(self, size: int) -> tuple[float, int]:
-        repeats = -(-size // len(self.batch[0]))
-        images, *labels = (np.concatenate([part] * repeats)[:size] for part in self.batch)
+    def step(size: int) -> tuple[float, int]:
+        repeats = -(-size // len(batch[0]))
+        images, *labels = (np.concatenate([part] * repeats)[:size] for part in batch)
         reset_peak_memory()
         synchronize()
         start = time.perf_counter()
-        self.model.train_batch([images], labels)
+        model.train_batch([images], labels)
         synchronize()
         return time.perf_counter() - start, peak_memory()
 
+    small = min(PROBE, batch_size)
+    step(small)  # the first step of each shape also chooses algorithms
+    seconds, memory = step(small)
+    if small < batch_size:
+        seconds *= batch_size / small
+        if seconds >= LONGEST_BATCH or estimate.total(batch_size) >= 0.9 * usable_memory():
+            return seconds, None, f"estimated from a batch of {small}"
+        step(batch_size)
+        seconds, memory = step(batch_size)
+    return seconds, memory, "measured"
 
-def _seconds_to_score(network, task: Task, loader: BatchLoader) -> float:
-    """Seconds for one scoring, from some of its images."""
+
+def _seconds_to_score(network: paddle.nn.Layer, task: Task, loader: BatchLoader) -> float:
+    """Seconds to score all images of ``loader``, from some of them."""
     batch = next(iter(loader))
     few = len(batch[0]) if on_gpu() else min(8, len(batch[0]))
     batch = tuple(part[:few] for part in batch)

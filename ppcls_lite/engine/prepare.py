@@ -1,16 +1,18 @@
-"""``prepare(setup)``: all that a run needs before its first step, for training and for planning alike."""
+"""``prepare(setup)``: all that a run needs before its first step, for training and for planning."""
 
+import contextlib
 import datetime
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import paddle
 
 from ppcls_lite.config.schema import Config
-from ppcls_lite.data import BatchLoader, Dataset
+from ppcls_lite.data import Dataset
+from ppcls_lite.data.workers import WORKER_KILLED
 from ppcls_lite.engine import build
-from ppcls_lite.engine.build import seed_everything
 from ppcls_lite.runs.checkpoint import load_checkpoint
 from ppcls_lite.runs.resume import find_resume_point
 from ppcls_lite.runs.run_dir import Progress, RunDir, read_progress
@@ -18,7 +20,7 @@ from ppcls_lite.tasks.network import build_network
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.utils import processes
 from ppcls_lite.utils.device import select_device
-from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.errors import TrainingError, UserError
 from ppcls_lite.weights.load import load_pretrained
 
 logger = logging.getLogger(__name__)
@@ -28,8 +30,8 @@ logger = logging.getLogger(__name__)
 class Prepared:
     """A run before its first step.
 
-    ``checkpoint`` is the folder that it goes on from, or None; ``origin`` what ``Global.checkpoints`` names of another
-    run, now or when the run began.
+    ``checkpoint`` is the folder that it resumes from, or None. ``origin`` is what ``Global.checkpoints`` names of
+    another run, now or when the run first started.
     """
 
     dataset: Dataset
@@ -41,20 +43,42 @@ class Prepared:
 
 
 def open_device(config: Config) -> None:
-    """Choose this process's device, and connect it with the run's other processes, of which the first one talks.
+    """Select this process's device and connect it with the run's other processes; only process 0 logs.
 
     Raises:
-        UserError: a GPU is asked for and cannot be had.
+        UserError: a GPU is requested and not available.
     """
     if processes.rank() != 0:
         logging.getLogger("ppcls_lite").setLevel(logging.ERROR)
     processes.connect(select_device(config.Global.device))
 
 
-def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
-    """Read the data, build the network, load weights or checkpoint; nothing is written.
+@contextlib.contextmanager
+def explain_lost_processes(what_to_do: Callable[[], str] = lambda: "start it again"):
+    """Turn the errors that paddle raises when another process was killed into one sentence.
 
-    Process 0 decides where to go on from, and downloads; then all read the same files.
+    For a loading worker paddle raises a SystemError from a signal handler, wherever the main process is.
+
+    Raises:
+        TrainingError: a loading worker was killed, or another process of the run ended.
+    """
+    try:
+        yield
+    except (SystemError, RuntimeError) as error:
+        if str(error) == WORKER_KILLED or (isinstance(error, SystemError) and "DataLoader" in str(error)):
+            raise TrainingError(f"{WORKER_KILLED}; then {what_to_do()}") from None
+        if isinstance(error, SystemError | TrainingError) or processes.count_processes() == 1:
+            raise
+        reason = str(error).strip().splitlines()[-1]
+        raise TrainingError(
+            f"another process has ended or is unreachable ({reason}); read its log/workerlog.N, then {what_to_do()}"
+        ) from None
+
+
+def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
+    """Read the data, build the network, load weights or a checkpoint; nothing is written.
+
+    Process 0 chooses the checkpoint and downloads; then all processes read the same files.
 
     Raises:
         UserError: the run folder is in use, or data, weights or checkpoint do not fit.
@@ -66,37 +90,34 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
     dataset = processes.raise_everywhere(lambda: setup.source.load(setup.reading))
     loaders = processes.raise_everywhere(lambda: build.build_loaders(setup, dataset))
     task.fit(loaders.train.split.targets[setup.column])
-    seed_everything(config.Global.seed)
+    build.seed_everything(config.Global.seed)
     network = build.share_batch_norm(build_network(setup), config.Global.sync_batch_norm)
     scaling = build.loss_scaling(config)
     model = build.build_trainer(config, network, task, loaders.train, scaling)
+    now = processes.count_processes()
     if checkpoint is not None:
-        _announce_other_processes(progress, loaders.train)
-        steps = progress.epoch * len(loaders.train)
-        processes.raise_everywhere(lambda: load_checkpoint(model, checkpoint, scaling, steps))
+        steps, batch_size, before = len(loaders.train), loaders.train.batch_size, progress.processes
+        if before != now:
+            logger.warning(
+                "warning: the run continues with %s instead of %d: %d images a step instead of %d, %d steps an epoch",
+                "1 process" if now == 1 else f"{now} processes",
+                before,
+                batch_size * now,
+                batch_size * before,
+                steps,
+            )
+        processes.raise_everywhere(lambda: load_checkpoint(model, checkpoint, scaling, progress.epoch * steps))
     elif config.Global.pretrained_model:
         processes.raise_everywhere(lambda: load_pretrained(network, config.Global.pretrained_model))
-    progress.processes = processes.count_processes()
+    progress.processes = now
     return Prepared(dataset, loaders, model, checkpoint, origin, progress)
 
 
 def _find_start(config: Config, run_dir: RunDir) -> tuple[Path | None, Path | None, Progress]:
+    """The checkpoint to resume from, the place in another run that this one started from, and the progress."""
     checkpoint, origin = find_resume_point(config, run_dir)
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     progress = read_progress(checkpoint) if checkpoint is not None else Progress(started=now)
     if progress.epoch > config.Global.epochs:
-        raise UserError(f"{checkpoint} is past Global.epochs {config.Global.epochs}; ask for more epochs")
+        raise UserError(f"{checkpoint} is past Global.epochs {config.Global.epochs}; set Global.epochs higher")
     return checkpoint, origin, progress
-
-
-def _announce_other_processes(progress: Progress, loader: BatchLoader) -> None:
-    was, now = progress.processes, loader.world_size
-    if was != now:
-        logger.warning(
-            "warning: the run goes on with %s instead of %d: %d images a step instead of %d, %d steps an epoch",
-            f"{now} process{'es' if now > 1 else ''}",
-            was,
-            loader.batch_size * now,
-            loader.batch_size * was,
-            len(loader),
-        )

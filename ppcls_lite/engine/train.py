@@ -1,4 +1,4 @@
-"""``train(config)``: one run, from its configuration to result.json."""
+"""``train(setup)``: one run, from its configuration to result.json."""
 
 import contextlib
 import dataclasses
@@ -11,16 +11,16 @@ import paddle
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ppcls_lite.config.schema import Config, flatten
-from ppcls_lite.data.workers import WORKER_KILLED
 from ppcls_lite.engine import build, callbacks
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.memory import check_memory, estimate_memory
-from ppcls_lite.engine.prepare import Prepared, open_device, prepare
+from ppcls_lite.engine.prepare import Prepared, explain_lost_processes, open_device, prepare
+from ppcls_lite.pictures.plots import tile
 from ppcls_lite.runs.checkpoint import restore_weights
 from ppcls_lite.runs.dashboard import Dashboard
 from ppcls_lite.runs.result import conclude, describe_run, final_metrics, hparams
 from ppcls_lite.runs.resume import finished_result
-from ppcls_lite.runs.run_dir import Progress, RunDir
+from ppcls_lite.runs.run_dir import RunDir
 from ppcls_lite.runs.trained import describe_network
 from ppcls_lite.tasks.setup import Setup, complete
 from ppcls_lite.utils import processes
@@ -32,97 +32,90 @@ from ppcls_lite.utils.text import describe_bytes
 
 logger = logging.getLogger(__name__)
 
-GRACE_S = 30.0
+LOCK_PATIENCE_S = 30.0  # a killed process may take a while to end, above all one with a GPU
 
 
 def train(config: Config | Setup, force: bool = False) -> dict[str, Any]:
-    """Train, score and write down one run; see docs/run_directory.md for what lies in its folder afterwards.
+    """Train and score one run and write its folder, which docs/run_directory.md describes.
 
     Args:
-        force: start even where the memory is far from enough.
+        force: start even if the memory is far too small.
 
     Returns:
-        What result.json holds. A finished run that is resumed is not repeated.
+        The contents of result.json. A finished run that is resumed is not repeated.
 
     Raises:
-        UserError: the run folder is in use, data, weights or checkpoint do not fit, or memory is not enough.
-        TrainingError: the loss became NaN or infinite, or the run folder cannot be written to.
+        UserError: the run folder is in use; data, weights or checkpoint do not fit; or memory is too small.
+        TrainingError: the loss became NaN or infinite, the run folder cannot be written to, or a process was killed.
     """
     setup = complete(config)
     config = setup.config
     open_device(config)
     run_dir = RunDir(config.Global.output_dir)
     try:
-        result = processes.on_rank0(lambda: _claim(config, run_dir))
+        result = processes.on_rank0(lambda: _lock(config, run_dir))
         if result is not None:
             logger.info("%s is finished: test %s %.4f", run_dir.path, result["metric"], result["score"])
             return result
-        return _train(setup, run_dir, force)
+        with explain_lost_processes(lambda: _how_to_continue(run_dir)):
+            return _train(setup, run_dir, force)
     finally:
         run_dir.lock.release()
 
 
-def _claim(config: Config, run_dir: RunDir) -> dict[str, Any] | None:
-    """Lock the run folder if there is one; the result if it holds a finished run that is to be resumed."""
+def _lock(config: Config, run_dir: RunDir) -> dict[str, Any] | None:
+    """Lock the run folder if it exists; return the result if it holds a finished run that is to be resumed."""
     if run_dir.path.is_dir():
-        # A killed process may take a while to go, above all one with a GPU.
-        run_dir.lock.acquire(patience=GRACE_S if config.Global.resume else 0.0)
+        run_dir.lock.acquire(patience=LOCK_PATIENCE_S if config.Global.resume else 0.0)
     return finished_result(config, run_dir) if config.Global.resume else None
 
 
 def _train(setup: Setup, run_dir: RunDir, force: bool) -> dict[str, Any]:
-    # Parameters are named by a counter, and optimizer states by parameters: a fresh count makes resuming possible in
-    # any process.
+    # Optimizer states are named after parameters, and parameters by a counter: resuming needs it to start at 0.
     with paddle.utils.unique_name.guard():
         prepared = prepare(setup, run_dir)
         estimate = estimate_memory(setup, prepared.model, prepared.loaders.most_scored)
         processes.raise_everywhere(lambda: check_memory(estimate, prepared.loaders.train.largest_batch, force))
-        # Only now is there something to write: a mistake above leaves no folder behind.
         reset_peak_memory()
         if processes.rank() != 0:
             return _run(setup, run_dir, prepared)
-        with _explains_failed_writing(run_dir):
-            _open_run_dir(setup, run_dir, prepared)
+        with _explain_failed_writing(run_dir):
+            _open_run_dir(setup, run_dir, prepared)  # only now: a mistake in the input leaves no folder behind
             with _log_to(run_dir.log):
                 if prepared.checkpoint is not None:
-                    _take_over(run_dir, prepared.checkpoint, prepared.progress)
+                    run_dir.adopt(prepared.checkpoint, prepared.progress)
+                    run_dir.set_aside(after=prepared.progress.epoch)
+                    restore_weights(run_dir, prepared.progress)
+                    run_dir.prune()  # the last process may have been killed before it did
                 return _run(setup, run_dir, prepared)
 
 
 def _open_run_dir(setup: Setup, run_dir: RunDir, prepared: Prepared) -> None:
-    """Make the folder with its configuration, or open it again.
+    """Make the folder with its configuration, or open an existing one.
 
-    The configuration names another run's checkpoint that this one began from: until it has been copied, that is what
-    the run goes on from.
+    The configuration keeps the name of another run's checkpoint that this run started from: the run resumes from there
+    until the checkpoint has been copied.
     """
     config = setup.config
     run_dir.create()
     run_dir.write_metadata(describe_network(setup, str(run_dir.path)).to_dict())
-    began = prepared.origin and str(prepared.origin.absolute())
-    kept = dataclasses.replace(config.Global, checkpoints=began, resume=None)
+    origin = prepared.origin and str(prepared.origin.absolute())
+    kept = dataclasses.replace(config.Global, checkpoints=origin, resume=None)
     run_dir.write_config(dataclasses.replace(config, Global=kept).to_yaml())
     run_dir.write_metrics(prepared.progress.rows, setup.task)
 
 
-def _take_over(run_dir: RunDir, checkpoint: Path, progress: Progress) -> None:
-    """Bring the folder to the state of the checkpoint that the run goes on from."""
-    run_dir.adopt(checkpoint, progress)
-    run_dir.set_aside(after=progress.epoch)
-    restore_weights(run_dir, progress)
-    run_dir.prune()  # where the last process was killed before it did
-
-
 @contextlib.contextmanager
-def _explains_failed_writing(run_dir: RunDir):
-    """Turn an OSError, which only the run folder can raise once the data are read, into a sentence."""
+def _explain_failed_writing(run_dir: RunDir):
+    """Turn an OSError into one sentence: once the data are read, only the run folder can raise it."""
     try:
         yield
     except OSError as error:
-        whole = run_dir.list_checkpoints()
-        kept = f"{whole[-1]} is whole" if whole else "there is no checkpoint yet"
+        saved = run_dir.list_checkpoints()
+        kept = f"{saved[-1]} is complete" if saved else "there is no checkpoint yet"
         raise TrainingError(
             f"{run_dir.path} cannot be written to ({error.strerror or error}); {kept}; "
-            f"mend that, then {_how_to_continue(run_dir)}"
+            f"fix that, then {_how_to_continue(run_dir)}"
         ) from None
 
 
@@ -135,13 +128,13 @@ def _how_to_continue(run_dir: RunDir) -> str:
 
 @contextlib.contextmanager
 def _log_to(path: Path):
-    """Have the project's log lines written to ``path``, too."""
+    """Also write the project's log lines to ``path``."""
     project = logging.getLogger("ppcls_lite")
     project.setLevel(logging.INFO)
     try:
         handler: logging.Handler = LogFile(path)
     except OSError as error:
-        warn(f"{path} cannot be written to ({error.strerror}); the run goes on")
+        warn(f"{path} cannot be written to ({error.strerror}); the run continues")
         handler = logging.NullHandler()
     project.addHandler(handler)
     try:
@@ -153,10 +146,10 @@ def _log_to(path: Path):
 
 def _run(setup: Setup, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
     config, task, progress, loaders = setup.config, setup.task, prepared.progress, prepared.loaders
-    facts = describe_run(setup, prepared.dataset, prepared.loaders.sizes(), prepared.model.network)
+    subject, environment = describe_run(setup, prepared.dataset, loaders.sizes(), prepared.model.network)
     if progress.processes > 1:
         logger.info(
-            "%d processes, %d images a step; where one dies all end, and Global.resume=auto goes on, with any number",
+            "%d processes, %d images a step; if one ends, all end; Global.resume=auto continues with any number",
             progress.processes,
             config.DataLoader.batch_size * progress.processes,
         )
@@ -166,28 +159,24 @@ def _run(setup: Setup, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
     elif config.Global.pretrained_model:
         logger.info("weights from %s", config.Global.pretrained_model)
 
-    dashboard = None
-    if config.Global.use_visualdl and processes.rank() == 0:
-        logger.info("dashboard: visualdl --logdir %s --host 127.0.0.1", run_dir.vdl)
-        metrics = [metric.name for metric in task.metrics]
-        dashboard = Dashboard(run_dir.vdl, progress.rows, _display_name(config), metrics)
-        if progress.epoch == 0 or dashboard.is_new:
-            dashboard.add_config(flatten(config.to_dict()))
-            dashboard.add_training_images(build.first_images(loaders.train, setup.input_size))
-    try:
-        _fit(setup, run_dir, prepared, dashboard)
+    shown = config.Global.use_visualdl and processes.rank() == 0
+    metrics = [metric.name for metric in task.metrics]
+    dashboard = Dashboard(run_dir.vdl, progress.rows, _display_name(config), metrics, enabled=shown)
+    with contextlib.closing(dashboard):
+        if shown:
+            logger.info("dashboard: visualdl --logdir %s --host 127.0.0.1", run_dir.vdl)
+            if progress.epoch == 0 or dashboard.is_new:
+                dashboard.add_config(flatten(config.to_dict()))
+                dashboard.add_picture("training", tile(build.first_images(loaders.train, setup.input_size)))
+        if progress.epoch < config.Global.epochs:
+            _fit(setup, run_dir, prepared, dashboard)
         last = progress.rows[-1]
-        if "test_loss" not in last:  # validation images were scored along the way
+        if "test_loss" not in last:  # the epochs were scored on validation images
             scores = evaluate(prepared.model.network, task, loaders.test)
             last = {**last, **{f"test_{name}": value for name, value in scores.values.items()}}
-            if dashboard is not None:
-                dashboard.add_pictures("test", task.pictures(scores.sums), progress.epoch)
-        result = conclude(facts, last, progress, task, build.count_skipped(loaders))
-        if dashboard is not None:
-            dashboard.add_hparams(hparams(setup), final_metrics(result), progress.epoch)
-    finally:
-        if dashboard is not None:
-            dashboard.close()
+            dashboard.add_pictures("test", lambda: task.pictures(scores.sums), progress.epoch)
+        result = subject | conclude(last, progress, task, build.count_skipped(loaders)) | environment
+        dashboard.add_hparams(hparams(setup), final_metrics(result), progress.epoch)
     if processes.rank() == 0:
         run_dir.write_result(result)
     logger.info("memory: %s at the peak", describe_bytes(peak_memory()))
@@ -196,63 +185,35 @@ def _run(setup: Setup, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
 
 
 def _display_name(config: Config) -> str:
-    """``"octresnet20 s0, output>ablation_quick"``: what tells runs apart first, since pages cut names short.
+    """``"octresnet20 s0, output>ablation_quick"``: distinguishing parts first, since VisualDL cuts long names.
 
-    The graph page would show only what follows the last slash.
+    Slashes are replaced because the graph page shows only what follows the last one.
     """
     run = config.Global
     folder = run.output_dir.removesuffix(f"/{run.name}/seed_{run.seed}")
     return f"{run.name} s{run.seed}, {folder.replace('/', '>')}"
 
 
-def _fit(setup: Setup, run_dir: RunDir, prepared: Prepared, dashboard: Dashboard | None) -> None:
-    progress, loaders, task = prepared.progress, prepared.loaders, setup.task
-    run, steps = setup.config.Global, len(loaders.train)
-    if progress.epoch >= run.epochs:
-        return
-    part, scored = ("val", loaders.val) if loaders.val is not None else ("test", loaders.test)
-    epoch_end = callbacks.EpochEnd(run_dir, dashboard, task, run.epochs, run.save_interval, progress)
+def _fit(setup: Setup, run_dir: RunDir, prepared: Prepared, dashboard: Dashboard) -> None:
+    progress, loaders, epochs = prepared.progress, prepared.loaders, setup.config.Global.epochs
+    epoch_end = callbacks.EpochEnd(setup, loaders, run_dir, dashboard, progress)
+    project = [logging.getLogger("ppcls_lite")]
+    shows_bar = callbacks.ProgressBar.is_shown()  # then log lines are printed above it
     try:
-        with _above_the_progress_bar():
+        with logging_redirect_tqdm(project) if shows_bar else contextlib.nullcontext():
             prepared.model.fit(
                 loaders.train,
-                epochs=run.epochs - progress.epoch,
+                epochs=epochs - progress.epoch,
                 verbose=0,
                 callbacks=[
-                    callbacks.EpochStart(loaders.train, run.seed, progress),
-                    callbacks.TrainMeter(loaders.train, task, progress),
-                    callbacks.ProgressBar(progress, run.epochs, steps),
-                    *([callbacks.StatisticsMean()] if processes.count_processes() > 1 else []),
-                    callbacks.Evaluator(part, scored, task, run.eval_interval, run.epochs, progress, dashboard),
+                    callbacks.TrainEpoch(setup, loaders.train, progress),
+                    callbacks.ProgressBar(progress, epochs, len(loaders.train)),
                     epoch_end,
                 ],
             )
-    except (KeyboardInterrupt, SystemExit, TrainingError, MemoryError) as error:
-        with defer_signals():  # also where Ctrl-C is pressed twice
-            epoch_end.save()  # finished epochs that save_interval passed by
+    except (KeyboardInterrupt, SystemExit, MemoryError, RuntimeError, SystemError) as error:
+        with defer_signals():  # even if Ctrl-C is pressed twice
+            epoch_end.save()  # save_interval may have skipped finished epochs
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 logger.info("stopped in epoch %d; %s", progress.epoch + 1, _how_to_continue(run_dir))
         raise
-    except SystemError as error:
-        # Paddle raises it wherever the main process is when a loading worker is killed.
-        if "DataLoader" not in str(error):
-            raise
-        with defer_signals():
-            epoch_end.save()
-        raise TrainingError(f"{WORKER_KILLED}; then {_how_to_continue(run_dir)}") from None
-    except RuntimeError as error:
-        if processes.count_processes() == 1:
-            raise
-        with defer_signals():
-            epoch_end.save()
-        reason = str(error).strip().splitlines()[-1]
-        raise TrainingError(
-            f"another process has ended, or cannot be reached ({reason}); its log/workerlog.N says why; "
-            f"then {_how_to_continue(run_dir)}"
-        ) from None
-
-
-def _above_the_progress_bar() -> contextlib.AbstractContextManager:
-    """Have log lines printed above the progress bar, where there is one."""
-    shown = callbacks.ProgressBar.is_shown()
-    return logging_redirect_tqdm([logging.getLogger("ppcls_lite")]) if shown else contextlib.nullcontext()

@@ -1,6 +1,9 @@
-"""Pictures of trained networks: PNG files, and the same for VisualDL."""
+"""Pictures of networks as PNG files and for VisualDL, and graphs for VisualDL's graph page."""
 
+import contextlib
+import io
 import logging
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +12,7 @@ import matplotlib.image
 import numpy as np
 import paddle
 from matplotlib.figure import Figure
+from visualdl import LogWriter
 
 from ppcls_lite.data import Dataset
 from ppcls_lite.data.image_file import load_image
@@ -16,16 +20,19 @@ from ppcls_lite.pictures import connectivity, frequency
 from ppcls_lite.pictures.plots import draw_filters
 from ppcls_lite.runs.dashboard import Dashboard
 from ppcls_lite.runs.trained import choose_weights, load_trained
-from ppcls_lite.tasks.network import resize
+from ppcls_lite.tasks.network import build_network, resize
 from ppcls_lite.tasks.setup import Setup
-from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.errors import TrainingError, UserError
+from ppcls_lite.utils.files import replacing
 
 logger = logging.getLogger(__name__)
+
+GRAPH = "vdlgraph.model.log"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A network by its configuration, and the file and settings that name its weights."""
+    """A configured network, and the configuration file and ``-o`` settings that name its weights."""
 
     setup: Setup
     file: str
@@ -36,10 +43,10 @@ class Trained:
         return self.setup.config.Global.name
 
     def load(self):
-        """The network with its weights, whose file is told.
+        """Load the network with its weights and log their file.
 
         Raises:
-            UserError: no weights, or weights that do not fit.
+            UserError: there are no weights, or they do not fit.
         """
         weights = choose_weights(self.setup.config, self.file, self.overrides)
         logger.info("%s: %s", self.name, weights)
@@ -47,7 +54,7 @@ class Trained:
 
 
 def connectivity_picture(trained: Sequence[Trained]) -> tuple[Figure, list[dict[str, str]]]:
-    """The networks' connectivity maps, and what they say in figures: a row for each network, variant and block."""
+    """The networks' connectivity maps, and their numbers: a row for each network, variant and block."""
     names = [one.name for one in trained]
     if len(set(names)) < len(names):  # seeds of one network
         names = [str(Path(one.file).parent) for one in trained]
@@ -64,10 +71,10 @@ def connectivity_picture(trained: Sequence[Trained]) -> tuple[Figure, list[dict[
 
 
 def choose_image(file: str | None, index: int | None, load: Callable[[], Dataset]) -> np.ndarray:
-    """An image file, or the test image by its index of the data set that ``load`` reads, as uint8 [C, H, W].
+    """An image file, or a test image of the data set that ``load`` reads, as uint8 [C, H, W].
 
     Raises:
-        UserError: no such image.
+        UserError: there is no such image.
     """
     if file is not None:
         return load_image(file)
@@ -80,14 +87,14 @@ def choose_image(file: str | None, index: int | None, load: Callable[[], Dataset
 
 
 def stages_picture(trained: Trained, file: str | None, image: np.ndarray) -> tuple[Figure, list[dict[str, str]]]:
-    """What an octave network's branches make of an image, and its figures: a row for each octave stage.
+    """The outputs of an octave network's branches for an image, and their numbers: a row for each octave stage.
 
     Args:
-        file: of the image, which is resized and cut to the network's input; None where it is the data set's.
+        file: the image file, which is resized and cropped to the network's input; None for the data set's ``image``.
         image: uint8 [C, H, W].
 
     Raises:
-        UserError: no octave network, or no weights.
+        UserError: the network has no octave stages, or there are no weights.
     """
     setup = trained.setup
     if file is not None:
@@ -112,7 +119,7 @@ def filters_picture(trained: Trained) -> np.ndarray:
 
 
 def write_picture(picture: np.ndarray | Figure, file: Path) -> None:
-    """Write a picture as PNG to ``file``, and for VisualDL to ``vdl/NAME`` beside it."""
+    """Write a picture as PNG to ``file``, and for VisualDL to ``vdl/NAME`` in the same folder."""
     file.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(picture, Figure):
         picture.savefig(file, format="png", dpi=110)
@@ -121,3 +128,34 @@ def write_picture(picture: np.ndarray | Figure, file: Path) -> None:
     dashboard = Dashboard(file.parent / "vdl" / file.stem, [], file.stem)
     dashboard.add_picture(file.stem, picture)
     dashboard.close()
+
+
+def write_graph(setup: Setup, folder: Path) -> Path:
+    """Write the graph of a network into ``folder``.
+
+    With Paddle 3, FLAGS_enable_pir_api=0 must be set before paddle is imported.
+
+    Raises:
+        TrainingError: this Paddle or VisualDL cannot write it.
+    """
+    network, size = build_network(setup, prepares=False), setup.input_size
+    network.eval()
+    # The page shows the name of the class, which a plain network shares with its octave version.
+    network.__class__ = type(setup.config.Arch["name"], (type(network),), {})
+    images = paddle.static.InputSpec([None, setup.channels, size, size], "float32", "images")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        # LogWriter also creates a record file, which must not be next to the run's, and prints its errors.
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            try:
+                with LogWriter(logdir=scratch) as writer:
+                    writer.add_graph(network, [images])
+            except Exception as error:
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+                raise TrainingError(
+                    f"VisualDL cannot write this graph with paddle {paddle.__version__}: {reason}"
+                ) from None
+        (written,) = Path(scratch).glob("vdlgraph.*")
+        with replacing(folder / GRAPH) as temporary:
+            temporary.write_bytes(written.read_bytes())
+    return folder / GRAPH

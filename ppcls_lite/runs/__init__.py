@@ -1,1 +1,1 @@
-"""What a run leaves: its folder, checkpoints, result and dashboard, and how it goes on from them."""
+"""The output of a run: its folder, checkpoints, result and dashboard; resuming from them."""

@@ -1,6 +1,6 @@
 """Checkpoints of a ``paddle.Model``: weights, optimizer with schedule, loss scaler, progress, and their checksums.
 
-Random states need no file: every epoch seeds them anew from (seed, epoch), see ``seeding``.
+Random states are not stored: every epoch seeds them again (``engine.build.seed_everything``).
 """
 
 import hashlib
@@ -15,16 +15,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppcls_lite.runs.run_dir import (
-    OPTIMIZER,
-    PROGRESS,
-    SCALER,
-    SUMS,
-    WEIGHTS,
-    Progress,
-    RunDir,
-    verify_checkpoint,
-)
+from ppcls_lite.runs.run_dir import OPTIMIZER, PROGRESS, SCALER, SUMS, WEIGHTS, Progress, RunDir, verify_checkpoint
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.files import replacing
 from ppcls_lite.weights.load import load_pretrained, read_state
@@ -34,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run after an epoch, in memory: the files of its checkpoint folder by name."""
+    """A run after an epoch, in memory: the files of its checkpoint folder, by name."""
 
     epoch: int
     best_epoch: int | None
@@ -42,7 +33,7 @@ class Snapshot:
 
 
 def take_snapshot(model: paddle.Model, progress: Progress) -> Snapshot:
-    """The state of ``model`` now."""
+    """The current state of ``model``."""
     states = {WEIGHTS: model.network.state_dict(), OPTIMIZER: model._optimizer.state_dict()}
     scaler = getattr(model, "_scaler", None)
     if scaler is not None:
@@ -60,13 +51,13 @@ def _serialize(state: dict[str, Any]) -> memoryview:
 
 
 def save_snapshot(snapshot: Snapshot, run_dir: RunDir) -> None:
-    """Write checkpoints/epoch_NNNN whole or not at all, then last and best.pdparams; delete what is superseded.
+    """Write checkpoints/epoch_NNNN atomically, then last and best.pdparams; delete old checkpoints.
 
     Raises:
-        OSError: the disk is full or gone; earlier checkpoints are as they were.
+        OSError: the folder cannot be written to; earlier checkpoints are unchanged.
     """
     with replacing(run_dir.checkpoint(snapshot.epoch)) as temporary:
-        temporary.mkdir()  # not its parents: a run folder that has vanished is not made anew
+        temporary.mkdir()  # without parents: a run folder that was deleted is not created again
         for name, data in snapshot.files.items():
             (temporary / name).write_bytes(data)
     for name, epoch in (("last", snapshot.epoch), ("best", snapshot.best_epoch)):
@@ -77,19 +68,15 @@ def save_snapshot(snapshot: Snapshot, run_dir: RunDir) -> None:
 
 
 def restore_weights(run_dir: RunDir, progress: Progress) -> None:
-    """Copy to last and best.pdparams the weights of the checkpoints that a resumed run has them from."""
+    """Copy the weights of the last and the best checkpoint of a resumed run to last and best.pdparams."""
     for name, epoch in (("last", progress.epoch), ("best", progress.best_epoch)):
-        folder = run_dir.checkpoint(epoch or 0)
-        if not folder.is_dir():
-            if epoch and not run_dir.weights(name).exists():
-                logger.warning(
-                    "warning: there is no %s: the checkpoint of epoch %d is gone", run_dir.weights(name), epoch
-                )
+        if epoch is None:
             continue
+        folder = run_dir.checkpoint(epoch)
         try:
             verify_checkpoint(folder)
-        except UserError as error:  # the best one; the last has been read
-            logger.warning("warning: %s; %s stays as it is", error, run_dir.weights(name))
+        except UserError as error:  # only for the best: the last one was verified before
+            logger.warning("warning: %s; %s is not restored", error, run_dir.weights(name))
             continue
         with replacing(run_dir.weights(name)) as temporary:
             shutil.copyfile(folder / WEIGHTS, temporary)
@@ -100,8 +87,8 @@ def load_checkpoint(model: paddle.Model, checkpoint: Path, loss_scaling: dict | 
 
     Args:
         loss_scaling: the scaler's arguments under AMP, else None.
-        steps: how many of this run's lie behind. The schedule is taken there anew, since the checkpoint's may be
-            another run's, or that of other processes, with other steps.
+        steps: how many steps of this run are finished. The schedule is computed from them, since the checkpoint may be
+            another run's, or of another number of processes, whose epochs have other steps.
 
     Raises:
         UserError: a file is missing, damaged, or of another network.
@@ -117,13 +104,13 @@ def load_checkpoint(model: paddle.Model, checkpoint: Path, loss_scaling: dict | 
     model._optimizer.set_state_dict(state)
     scaler = checkpoint / SCALER
     if loss_scaling is not None and scaler.exists():
-        # Model.load passes the scaler by, since fit makes it only at the first step.
+        # Model.load skips the scaler, since fit creates it at the first step.
         model._scaler = paddle.amp.GradScaler(**loss_scaling)
         model._scaler.load_state_dict(read_state(scaler))
 
 
 def _check_optimizer_state(model: paddle.Model, state: dict, source: Path) -> None:
-    """Paddle would take a state that lacks entries, and begin those anew."""
+    """Paddle would accept an incomplete state, and start the missing entries from zero."""
     optimizer = model._optimizer
     accumulator = "velocity" if isinstance(optimizer, paddle.optimizer.Momentum) else "moment1"
     expected = {f"{p.name}_{accumulator}_0": list(p.shape) for p in model.parameters() if not p.stop_gradient}

@@ -1,4 +1,4 @@
-"""What a run says of itself: the facts that training does not change, and the outcome in result.json."""
+"""The facts of a run, and result.json."""
 
 import logging
 import platform
@@ -20,13 +20,17 @@ from ppcls_lite.utils.text import describe_official
 
 logger = logging.getLogger(__name__)
 
-_FACTS = "name arch alpha seed dataset dataset_sha256 dataset_official train_images test_images target"
 
+def describe_run(
+    setup: Setup, dataset: Dataset, images: dict[str, int], network: paddle.nn.Layer
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The facts that do not depend on training, as the first and the last part of result.json; they are also logged.
 
-def describe_run(setup: Setup, dataset: Dataset, images: dict[str, int], network: paddle.nn.Layer) -> dict[str, Any]:
-    """The facts of a run that training does not change, logged and for result.json; ``images`` counts them by part."""
-    config, size = setup.config, setup.input_size
-    facts = {
+    Args:
+        images: number of images by part.
+    """
+    config = setup.config
+    subject = {
         "name": config.Global.name,
         "arch": config.Arch["name"],
         "alpha": config.Arch.get("alpha"),
@@ -37,43 +41,31 @@ def describe_run(setup: Setup, dataset: Dataset, images: dict[str, int], network
         "train_images": images["train"],
         "test_images": images["test"],
         "target": {"column": setup.column, **setup.task.describe()},
+    }
+    environment = {
         "params": count_params(network),
-        "macs": count_macs(network, size, setup.channels),
+        "macs": count_macs(network, setup.input_size, setup.channels),
         "device": describe_device(),
         "versions": describe_versions(),
         "config_sha256": config.sha256(),
         "git_commit": describe_commit(),
     }
+    counts = f"{environment['params']:,} parameters, {environment['macs']:,} multiply-adds"
     validation = f", {images['val']} validation" if "val" in images else ""
-    logger.info("%s on %s; %s", config.Global.name, facts["device"], facts["versions"])
-    logger.info(
-        "%s: %s parameters, %s multiply-adds at %d px",
-        facts["arch"],
-        f"{facts['params']:,}",
-        f"{facts['macs']:,}",
-        size,
-    )
-    logger.info(
-        "%s: %d training%s, %d test images from %s%s, sha256 %s",
-        dataset.spec.name,
-        images["train"],
-        validation,
-        images["test"],
-        dataset.source,
-        describe_official(dataset.official),
-        facts["dataset_sha256"][:12],
-    )
-    return facts
+    parts = f"{images['train']} training{validation}, {images['test']} test images"
+    origin = f"{dataset.source}{describe_official(dataset.official)}"
+    logger.info("%s on %s; %s", config.Global.name, environment["device"], environment["versions"])
+    logger.info("%s: %s at %d px", subject["arch"], counts, setup.input_size)
+    logger.info("%s: %s from %s, sha256 %s", dataset.spec.name, parts, origin, dataset.sha256[:12])
+    return subject, environment
 
 
-def conclude(
-    facts: dict[str, Any], last: dict[str, Any], progress: Progress, task: Task, skipped: int
-) -> dict[str, Any]:
-    """What result.json holds, from the facts and the last epoch's row with its test scores."""
+def conclude(last: dict[str, Any], progress: Progress, task: Task, skipped: int) -> dict[str, Any]:
+    """The outcome of a run, the middle part of result.json, from the last epoch's row with its test scores."""
     headline = task.headline
     seconds = sum(row["seconds"] for row in progress.rows)
     images = sum(row["images_per_sec"] * row["seconds"] for row in progress.rows)
-    outcome = {
+    return {
         "skipped_images": skipped,
         "epochs": progress.epoch,
         "task": task.name,
@@ -90,17 +82,16 @@ def conclude(
         "started": progress.started,
         "wall_s": progress.wall_s,
     }
-    which, what = _FACTS.split(), {key: value for key, value in facts.items() if key not in _FACTS.split()}
-    return {key: facts[key] for key in which} | outcome | what
 
 
 def final_metrics(result: dict[str, Any]) -> dict[str, float]:
+    """The metrics on VisualDL's page of hyperparameters."""
     names = (f"test_{result['metric']}", "test_loss", "images_per_sec", "wall_s")
     return {f"outcome/{name}": result[name] for name in names}
 
 
 def hparams(setup: Setup) -> dict[str, Any]:
-    """The settings that tell runs apart, flat."""
+    """The settings on VisualDL's page of hyperparameters."""
     config = setup.config
     lr = config.Optimizer.lr
     return {
@@ -128,7 +119,7 @@ def describe_versions() -> str:
 
 
 def describe_commit() -> str:
-    """The commit of this source tree, ``-dirty`` where tracked files differ from it, or ``unknown``."""
+    """The commit of this source tree, with ``-dirty`` if tracked files have changed, or ``unknown``."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()

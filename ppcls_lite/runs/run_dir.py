@@ -1,4 +1,4 @@
-"""The run directory: where a run's files lie, and how they are written so that each is complete or absent."""
+"""The run directory: where the files of a run are, and writing them atomically."""
 
 import contextlib
 import dataclasses
@@ -6,13 +6,12 @@ import json
 import logging
 import re
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ppcls_lite.config import files as config_files
 from ppcls_lite.config.options import NonNegative, Positive, coerce
-from ppcls_lite.config.schema import Config
 from ppcls_lite.tasks.task import Task
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.files import TEMPORARY, digest, parse_json, replacing, user_path, write_csv, write_text
@@ -21,26 +20,24 @@ from ppcls_lite.weights.load import SUFFIX
 
 logger = logging.getLogger(__name__)
 
-MOST_RECENT = 2  # checkpoints kept, the best aside
+MOST_RECENT = 2  # checkpoints that are kept besides the best
 # The files of a checkpoint folder, the last one in the format of sha256sum.
 WEIGHTS, OPTIMIZER, SCALER, PROGRESS = "model.pdparams", "model.pdopt", "model.pdscaler", "state.json"
 SUMS = "SHA256SUMS"
 METADATA = "metadata.json"
+DAMAGED = ".damaged"  # suffix of damaged checkpoint folders
+REQUIRED_FIELDS = ("score", "test_loss", "epochs", "params", "macs", "images_per_sec", "wall_s")  # of result.json
 _CLASSIFICATION = {"task": "classification", "metric": "top1", "unit": "%", "higher_is_better": True}
-DAMAGED = ".damaged"  # ending of checkpoint folders that were set aside
 _EPOCH = re.compile(r"epoch_(\d{4,})")
-
 _COLUMN = re.compile(r"epoch|lr|(train|val|test)_\w+|images_per_sec|seconds")  # of metrics.csv
-REQUIRED_FIELDS = ("score", "test_loss", "epochs", "params", "macs", "images_per_sec", "wall_s")  # of each result.json
 
 
 @dataclass
 class Progress:
-    """What a run has behind it: finished epochs with their rows of metrics.csv, the best one, the time it took.
+    """The finished epochs of a run: their number, rows of metrics.csv, the best one, and the time they took.
 
-    ``processes`` are those that trained the last epoch; ``started`` is when the run first began (UTC), None where an
-    earlier version began it. ``row`` gathers what the running epoch measures, and is not
-    stored.
+    ``processes`` is the number of processes in the last epoch. ``started`` is when the run first started (UTC), or None
+    if an earlier version started it. ``row`` collects the measurements of the running epoch, and is not saved.
     """
 
     epoch: NonNegative = 0
@@ -53,8 +50,8 @@ class Progress:
     row: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """What :func:`read_progress` reads."""
-        stored = {key: value for key, value in asdict(self).items() if key != "row"}
+        """The text that :func:`read_progress` reads."""
+        stored = {key: value for key, value in dataclasses.asdict(self).items() if key != "row"}
         return json.dumps(stored, indent=1) + "\n"
 
 
@@ -69,23 +66,23 @@ class RunDir:
         self.lock = FolderLock(self.path)
 
     def is_used(self) -> bool:
-        """Whether anything lies there, beside what a write that was cut short leaves."""
+        """Whether the folder holds anything besides temporary files of interrupted writes."""
         if not self.path.is_dir():
             return self.path.exists()
         return any(not entry.name.endswith(TEMPORARY) for entry in self.path.iterdir())
 
     def in_use(self) -> str:
-        """The sentence that refuses a folder with something in it."""
+        """The message for a folder that is not empty."""
         return (
             f"Global.output_dir {self.path} is not empty; "
             f"-o Global.resume=auto continues a run, -o Global.output_dir=FOLDER starts one elsewhere"
         )
 
     def create(self) -> None:
-        """Make the folder, and lock it.
+        """Create the folder and lock it.
 
         Raises:
-            UserError: it cannot be made or written to, or another process has it, or had it meanwhile.
+            UserError: it cannot be written to, or another process uses it or has used it meanwhile.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -93,25 +90,25 @@ class RunDir:
             (self.path / f".probe{TEMPORARY}").unlink()
         except OSError as error:
             raise UserError(f"Global.output_dir {self.path} cannot be written to: {error.strerror}") from None
-        if self.lock.acquire() and self.is_used():  # since this run looked at it
+        if self.lock.acquire() and self.is_used():  # it was empty before
             raise UserError(self.in_use())
 
     def result(self) -> dict[str, Any] | None:
-        """What result.json holds, or None where the run has not finished."""
+        """The contents of result.json, or None if the run is not finished."""
         try:
             result = parse_json((self.path / "result.json").read_text())
         except (OSError, ValueError):
             return None
         if not isinstance(result, dict):
             return None
-        if "metric" not in result and "test_top1" in result:  # written before there were other tasks
+        if "metric" not in result and "test_top1" in result:  # from a version that had classification only
             result = {**result, **_CLASSIFICATION, "score": result["test_top1"]}
-        whole = all(_is_number(result.get(key)) for key in REQUIRED_FIELDS)
-        whole = whole and all(isinstance(result.get(key), type(value)) for key, value in _CLASSIFICATION.items())
-        return result if whole else None
+        complete = all(_is_number(result.get(key)) for key in REQUIRED_FIELDS)
+        complete = complete and all(isinstance(result.get(key), type(value)) for key, value in _CLASSIFICATION.items())
+        return result if complete else None
 
     def config(self) -> dict[str, Any] | None:
-        """The configuration that the run was made with, or None."""
+        """The configuration that the run was started with, or None if it is unreadable."""
         try:
             config = config_files.parse_yaml((self.path / "config.yaml").read_text(), "config.yaml")
         except (OSError, ValueError):
@@ -119,26 +116,26 @@ class RunDir:
         return config if isinstance(config, dict) else None
 
     def origin(self) -> Path | None:
-        """Where in another run this one began (``Global.checkpoints``), or None."""
+        """The place in another run where this one started (``Global.checkpoints``), or None."""
         run = (self.config() or {}).get("Global")
         place = run.get("checkpoints") if isinstance(run, dict) else None
         return Path(place) if isinstance(place, str) else None
 
     def write_config(self, text: str) -> None:
-        """Write config.yaml, and make the folder of the checkpoints."""
+        """Write config.yaml, and create the folder of the checkpoints."""
         write_text(self.path / "config.yaml", text)
         self.checkpoints.mkdir(exist_ok=True)
 
     def write_result(self, result: dict[str, Any]) -> None:
-        """Write result.json; the last thing that a run does."""
+        """Write result.json, which marks the run as finished."""
         write_text(self.path / "result.json", json.dumps(result, indent=2) + "\n")
 
     def write_metadata(self, metadata: dict[str, Any]) -> None:
-        """Write metadata.json: what the network needs to be fed and read."""
+        """Write metadata.json: the input and the output of the network."""
         write_text(self.path / METADATA, json.dumps(metadata, indent=1) + "\n")
 
     def write_metrics(self, rows: list[dict[str, Any]], task: Task) -> None:
-        """Write metrics.csv, a row an epoch, with the task's metrics; what was not measured stays empty."""
+        """Write metrics.csv with one row an epoch and the task's metrics; missing values stay empty."""
         scores = ("loss", *(metric.name for metric in task.metrics))
         measured = [f"{part}_{score}" for part in ("train", "val", "test") for score in scores]
         write_csv(self.path / "metrics.csv", ["epoch", "lr", *measured, "images_per_sec", "seconds"], rows)
@@ -152,14 +149,11 @@ class RunDir:
         return self.checkpoints / f"epoch_{epoch:04d}"
 
     def adopt(self, checkpoint: Path, progress: Progress) -> None:
-        """Copy another run's checkpoint here, and that run's best one, so that this run can be resumed by itself."""
-        best = checkpoint.parent / self.checkpoint(progress.best_epoch or 0).name
-        for source, target in (
-            (checkpoint, self.checkpoint(progress.epoch)),
-            (best, self.checkpoint(progress.best_epoch or 0)),
-        ):
-            if source.is_dir() and not target.exists():
-                with replacing(target) as temporary:
+        """Copy another run's checkpoint and its best one into this run, so that it can resume by itself."""
+        target, best = self.checkpoint(progress.epoch), self.checkpoint(progress.best_epoch or 0)
+        for source, copy in ((checkpoint, target), (checkpoint.with_name(best.name), best)):
+            if source.is_dir() and not copy.exists():
+                with replacing(copy) as temporary:
                     temporary.mkdir()
                     for name in (WEIGHTS, OPTIMIZER, SCALER, PROGRESS, SUMS):
                         if (source / name).is_file():
@@ -171,22 +165,22 @@ class RunDir:
         return sorted((folder for folder in found if _EPOCH.fullmatch(folder.name)), key=_number)
 
     def set_aside(self, after: int) -> None:
-        """Rename the checkpoints of epochs behind ``after``, which are damaged: the run writes these epochs again."""
+        """Rename the damaged checkpoints, those of epochs later than ``after``, which the run trains again."""
         for folder in self.list_checkpoints():
             if _number(folder) > after:
-                aside = folder.with_name(folder.name + DAMAGED)
-                if aside.exists():
-                    shutil.rmtree(aside)
-                folder.rename(aside)
-                logger.warning("%s is kept as %s", folder, aside.name)
+                renamed = folder.with_name(folder.name + DAMAGED)
+                if renamed.exists():
+                    shutil.rmtree(renamed)
+                folder.rename(renamed)
+                logger.warning("%s is kept as %s", folder, renamed.name)
 
     def prune(self) -> None:
-        """Delete all checkpoints but the newest two and, for each of these, the best until then."""
+        """Delete all checkpoints but the two newest and the best at each of these."""
         folders = self.list_checkpoints()
         newest = folders[-MOST_RECENT:]
         keep = set(newest)
         for folder in newest:
-            with contextlib.suppress(UserError):  # damaged meanwhile, which is for a resumed run to say
+            with contextlib.suppress(UserError):  # damaged, which is reported when the run resumes
                 keep.add(self.checkpoint(read_progress(folder).best_epoch or 0))
         for folder in folders:
             if folder not in keep:
@@ -197,38 +191,11 @@ def _number(folder: Path) -> int:
     return int(_EPOCH.fullmatch(folder.name)[1])
 
 
-def own_folder(config_file: str | Path) -> Path | None:
-    """The run folder that a configuration lies in as its config.yaml, or None.
-
-    A run that was killed early has a log and no weights.
-    """
-    folder = Path(config_file).parent
-    marks = (folder / "train.log", folder / "last.pdparams")
-    is_run = Path(config_file).name == "config.yaml" and any(mark.is_file() for mark in marks)
-    return folder if is_run else None
-
-
-def use_actual_output_dir(config: Config, config_file: str | Path, overrides: list[str]) -> Config:
-    """``config`` with the run folder that its file lies in as ``output_dir``, unless an override says otherwise.
-
-    A folder that was moved, or that a relative path no longer means, is gone on with where it is, and that is said.
-    """
-    folder = own_folder(config_file)
-    if folder is None or config_files.is_set("Global.output_dir", overrides):
-        return config
-    if folder.resolve() == user_path(config.Global.output_dir).resolve():
-        return config
-    logger.info(
-        "Global.output_dir is %s, where %s lies, and no longer %s", folder, config_file, config.Global.output_dir
-    )
-    return dataclasses.replace(config, Global=dataclasses.replace(config.Global, output_dir=str(folder)))
-
-
 def verify_checkpoint(folder: Path) -> None:
     """Compare a checkpoint's files with their checksums.
 
     Raises:
-        UserError: naming the file that is missing or damaged.
+        UserError: a file is missing or damaged; the message names it.
     """
     try:
         lines = (folder / SUMS).read_text(encoding="ascii").splitlines()
@@ -246,36 +213,34 @@ def verify_checkpoint(folder: Path) -> None:
 
 
 def read_progress(checkpoint: Path) -> Progress:
-    """The progress stored in a checkpoint folder.
+    """Read the progress in a checkpoint folder.
 
     Raises:
-        UserError: damaged.
+        UserError: it is damaged.
     """
     try:
         stored = parse_json((checkpoint / PROGRESS).read_text())
-        if "best_val_top1" in stored:  # written before there were other tasks
+        if "best_val_top1" in stored:  # from a version that had classification only
             stored["best_val"] = stored.pop("best_val_top1")
         progress = Progress(**stored)
-        _check_progress(progress)
+        for one in dataclasses.fields(Progress):
+            if one.name not in ("rows", "row"):
+                coerce(getattr(progress, one.name), one.type, one.name)
+        _check_rows(progress)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{checkpoint / PROGRESS} is damaged ({error}); remove that checkpoint folder") from None
     return progress
 
 
-def _check_progress(progress: Progress) -> None:
-    """Raises ValueError, TypeError or KeyError for what no run writes."""
-    for one in dataclasses.fields(Progress):
-        if one.name not in ("rows", "row"):
-            coerce(getattr(progress, one.name), one.type, one.name)
+def _check_rows(progress: Progress) -> None:
     rows = progress.rows
     if not rows or len(rows) != progress.epoch or [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
-        raise ValueError("its rows are not one an epoch")
+        raise ValueError("its rows are not one for each epoch")
     for row in rows:
-        needed = {"lr", "train_loss", "images_per_sec", "seconds"}
-        if not needed <= set(row) or not all(map(_COLUMN.fullmatch, row)):
-            raise ValueError("its rows have other columns")
+        if not {"lr", "train_loss", "images_per_sec", "seconds"} <= set(row) or not all(map(_COLUMN.fullmatch, row)):
+            raise ValueError("its rows have other columns than metrics.csv")
         if not all(map(_is_number, row.values())):
-            raise ValueError("its rows hold more than numbers")
+            raise ValueError("its rows have values that are not numbers")
 
 
 def _is_number(value: Any) -> bool:

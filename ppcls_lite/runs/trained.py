@@ -1,4 +1,4 @@
-"""Networks with the weights that training gave them."""
+"""Networks with trained weights."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import paddle
 
 from ppcls_lite.config.files import is_set
 from ppcls_lite.config.schema import Config
-from ppcls_lite.runs.run_dir import own_folder
+from ppcls_lite.runs.resume import own_folder
 from ppcls_lite.tasks.metadata import Metadata
 from ppcls_lite.tasks.network import build_headed, prepare_input
 from ppcls_lite.tasks.setup import Setup
@@ -17,30 +17,30 @@ from ppcls_lite.weights.load import find_weights, load_pretrained
 
 
 def choose_weights(config: Config, config_file: str | Path, overrides: list[str]) -> Path:
-    """The weights that a user means by a configuration's file and ``-o`` settings.
+    """The weights that a configuration file and ``-o`` settings refer to.
 
-    A run's own config.yaml means that run's weights, wherever the folder lies now and whatever it started from, unless
-    a setting names others. Any other file means ``Global.pretrained_model``, else what lies in ``Global.output_dir``.
+    A run's own config.yaml refers to that run's weights, even if its folder was moved, unless a setting names others.
+    Any other file refers to ``Global.pretrained_model``, or else to the weights in ``Global.output_dir``.
 
     Raises:
-        UserError: there are none; random weights are never taken in their place.
+        UserError: there are none; random weights are never used instead.
     """
     asked = is_set("Global.pretrained_model", overrides)
-    own = own_folder(config_file)  # a run that was killed early has no weights: not those that it started from
+    own = own_folder(config_file)
     try:
         return find_weights((not asked and own) or config.Global.pretrained_model or config.Global.output_dir)
     except UserError as error:
-        raise UserError(f"random weights tell nothing, and {error}, with -o Global.pretrained_model=PATH") from None
+        raise UserError(f"trained weights are needed, but {error}, with -o Global.pretrained_model=PATH") from None
 
 
 def load_trained(setup: Setup, weights: str | Path, prepares: bool = True) -> paddle.nn.Layer:
     """The network of ``setup`` with ``weights``, in evaluation mode.
 
     Args:
-        prepares: its input, so that it takes images as loaders yield them.
+        prepares: whether the network prepares its input, and so takes images as loaders yield them.
 
     Raises:
-        UserError: the weights are not readable or do not fit.
+        UserError: the weights are unreadable or do not fit.
     """
     network = load_network(setup.config.Arch, setup.task, weights)
     if prepares:
@@ -59,7 +59,7 @@ def load_network(arch: dict[str, Any], task: Task, weights: str | Path) -> paddl
 
 
 def describe_network(setup: Setup, weights: str, image_size: int | None = None) -> Metadata:
-    """Input and output of the network on images of a side (default: the setup's); ``weights`` tells their origin."""
+    """Metadata of the network for images of ``image_size`` (default: the setup's); ``weights`` names their origin."""
     config = setup.config
     mean, std = setup.normalization.mean, setup.normalization.std
     return Metadata(

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,14 @@ from PIL import Image
 
 from ppcls_lite.ablation.rows import find_headline
 from ppcls_lite.config import load as configs
+from ppcls_lite.data import files
 from ppcls_lite.deploy.opening import open_predictor
 from ppcls_lite.engine import callbacks
-from ppcls_lite.engine.score import score
+from ppcls_lite.engine import evaluate as engine_evaluate
+from ppcls_lite.engine.evaluate import score
 from ppcls_lite.engine.train import train
 from ppcls_lite.tasks.setup import complete, load_setup
-from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.errors import TrainingError, UserError
 from tests.helpers import interrupt_at, rows
 
 CLASSES = ("bright", "dark")
@@ -116,7 +120,7 @@ def test_other_labelled_images_are_scored_and_each_prediction_written(photos, tr
         assert len(written) == 8 and np.mean(right) == own["top1"]
     for name in ("dark", "grey"):
         shutil.copytree(photos / "test" / "dark", tmp_path / "other" / name)
-    with pytest.raises(UserError, match=r"grey/, which is none of the run's classes"):
+    with pytest.raises(UserError, match=r"grey/, which is not one of the run's classes"):
         score(setup, trained[0] / "last.pdparams", str(tmp_path / "other"))
 
 
@@ -138,6 +142,33 @@ def test_bad_images_stop_the_run_or_are_counted(photos, tmp_path):
         train(settings(copy, tmp_path / "run"))
     result = train(settings(copy, tmp_path / "other", on_bad_image="skip"))
     assert result["skipped_images"] == 1 and result["epochs"] == 2
+
+
+def test_a_killed_loading_worker_is_one_sentence_in_training_and_scoring(photos, trained, tmp_path, monkeypatch):
+    main, load = os.getpid(), files.load_image
+
+    def killed(*arguments):
+        if os.getpid() != main:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return load(*arguments)
+
+    monkeypatch.setattr(files, "load_image", killed)
+    with pytest.raises(
+        TrainingError, match=r"^a loading worker was killed, .*; then continue with: python tools/train"
+    ):
+        train(settings(photos, tmp_path / "run", num_workers=1))
+    setup = load_setup(trained[0] / "config.yaml", ["DataLoader.num_workers=1"])
+    with pytest.raises(TrainingError, match=r"^a loading worker was killed, .*num_workers; then start it again$"):
+        score(setup, trained[0] / "last.pdparams")
+
+
+def test_any_moment_of_the_main_process_may_be_the_one_in_which_a_worker_is_killed(photos, trained, monkeypatch):
+    def evaluate(*_):
+        raise SystemError("(Fatal) DataLoader process (pid 1. 1) exited is killed by signal: Killed.")
+
+    monkeypatch.setattr(engine_evaluate, "evaluate", evaluate)
+    with pytest.raises(TrainingError, match=r"^a loading worker was killed, .*num_workers; then start it again$"):
+        score(load_setup(trained[0] / "config.yaml"), trained[0] / "last.pdparams")
 
 
 def test_the_configuration_for_pictures_fits_them(photos):

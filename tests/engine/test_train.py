@@ -10,8 +10,7 @@ from visualdl import LogReader
 
 from ppcls_lite.data import BatchLoader, load_dataset
 from ppcls_lite.engine import callbacks
-from ppcls_lite.engine.evaluate import evaluate
-from ppcls_lite.engine.score import score
+from ppcls_lite.engine.evaluate import evaluate, score
 from ppcls_lite.engine.train import train
 from ppcls_lite.runs.dashboard import RECORDS
 from ppcls_lite.runs.run_dir import read_progress
@@ -146,13 +145,13 @@ def test_scores_do_not_depend_on_the_batch_size(finished):
 
 def test_train_loss_is_the_mean_over_the_epoch(tiny, tmp_path, monkeypatch):
     batches = []
-    original = callbacks.TrainMeter.on_train_batch_end
+    original = callbacks.TrainEpoch.on_train_batch_end
 
     def on_train_batch_end(self, step, logs=None):
         batches.append(logs["loss"][0])
         original(self, step, logs)
 
-    monkeypatch.setattr(callbacks.TrainMeter, "on_train_batch_end", on_train_batch_end)
+    monkeypatch.setattr(callbacks.TrainEpoch, "on_train_batch_end", on_train_batch_end)
     train(tiny(**{"Global.epochs": 1, "Optimizer.lr.warmup_epochs": 0}))
     assert len(batches) == 4
     assert float(rows(tmp_path / "run")[0]["train_loss"]) == pytest.approx(np.mean(batches))

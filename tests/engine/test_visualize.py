@@ -48,7 +48,7 @@ def test_seeds_of_one_network_keep_apart(tmp_path):
 def test_weights_that_are_asked_for_go_before_a_run_s_own(tmp_path):
     one = trained(tmp_path, {"name": "resnet20"})
     assert choose_weights(one.setup.config, one.file, []) == tmp_path / "last.pdparams"
-    with pytest.raises(UserError, match="random weights tell nothing"):
+    with pytest.raises(UserError, match="trained weights are needed, but"):
         config = configs.load(one.file, ["Global.pretrained_model = /nowhere"])
         choose_weights(config, one.file, ["Global.pretrained_model = /nowhere"])
 

@@ -15,7 +15,7 @@ from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.pictures import plots
 from ppcls_lite.runs.dashboard import RECORDS
 from ppcls_lite.tasks.network import build_network
-from ppcls_lite.tasks.setup import load_setup
+from ppcls_lite.tasks.setup import complete, load_setup
 from ppcls_lite.weights.load import load_pretrained
 from tests.helpers import records
 
@@ -54,7 +54,7 @@ def test_confusion_counts_every_image_in_its_true_row(finished):
     network = build_network(setup)
     load_pretrained(network, folder / "last.pdparams")
     dataset = load_dataset("digits")
-    loader = build.build_loaders(setup.config, dataset, "label").test
+    loader = build.build_loaders(setup, dataset).test
     counts = evaluate(network, setup.task, loader).sums["confusion"]
     labels = dataset.parts["test"].targets["label"]
     np.testing.assert_array_equal(counts.sum(axis=1), np.bincount(labels, minlength=10))
@@ -84,7 +84,7 @@ def test_a_grid_shows_the_images_in_reading_order(rng):
 
 def test_training_images_are_those_of_the_first_step_resized_and_back_in_their_range(tiny):
     config = tiny(**{"DataLoader.image_size": 48, "DataLoader.crop_padding": 0})
-    loader = build.build_loaders(config, load_dataset("digits"), "label").train
+    loader = build.build_loaders(complete(config), load_dataset("digits")).train
     images = build.first_images(loader, 48)
     assert images.shape == (16, 3, 48, 48) or images.shape == (16, 1, 48, 48)
     assert images.min() > -1e-5 and images.max() < 1 + 1e-5 and images.max() > 0.9

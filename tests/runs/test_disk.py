@@ -24,7 +24,7 @@ def at_epoch(monkeypatch):
     """``at_epoch(number, action)``: have ``action()`` happen once when an epoch begins."""
 
     def arrange(number, action):
-        original = callbacks.EpochStart.on_epoch_begin
+        original = callbacks.TrainEpoch.on_epoch_begin
         todo = [action]
 
         def on_epoch_begin(self, epoch, logs=None):
@@ -32,7 +32,7 @@ def at_epoch(monkeypatch):
             if self.progress.row["epoch"] == number and todo:
                 todo.pop()()
 
-        monkeypatch.setattr(callbacks.EpochStart, "on_epoch_begin", on_epoch_begin)
+        monkeypatch.setattr(callbacks.TrainEpoch, "on_epoch_begin", on_epoch_begin)
 
     return arrange
 
@@ -50,7 +50,8 @@ def test_a_disk_without_room_ends_the_run_and_spares_what_is_whole(tiny, tmp_pat
     folder = tmp_path / "run"
     at_epoch(3, lambda: no_file_larger_than(100_000))  # a checkpoint's weights have 240,000 bytes
     with pytest.raises(
-        TrainingError, match=r"run cannot be written to \(File too large\); .*epoch_0002 is whole; mend that, then cont"
+        TrainingError,
+        match=r"run cannot be written to \(File too large\); .*epoch_0002 is complete; fix that, then cont",
     ):
         train(tiny())
     no_file_larger_than(resource.RLIM_INFINITY)
@@ -121,7 +122,7 @@ def test_a_log_that_cannot_be_opened_is_said(tiny, tmp_path, capsys, monkeypatch
 
     monkeypatch.setattr(RunDir, "create", create)
     assert train(tiny())["epochs"] == 3
-    assert "train.log cannot be written to (No such file or directory); the run goes on" in capsys.readouterr().err
+    assert "train.log cannot be written to (No such file or directory); the run continues" in capsys.readouterr().err
 
 
 def test_a_dashboard_without_room_is_said_once_and_made_good(tiny, tmp_path, at_epoch, caplog, monkeypatch):

@@ -17,6 +17,7 @@ from ppcls_lite.engine.train import train
 from ppcls_lite.runs import run_dir
 from ppcls_lite.runs.checkpoint import restore_weights
 from ppcls_lite.runs.dashboard import RECORDS, Dashboard, rewind
+from ppcls_lite.runs.resume import use_actual_output_dir
 from ppcls_lite.runs.run_dir import RunDir, verify_checkpoint
 from ppcls_lite.tasks.setup import complete, load_setup
 from ppcls_lite.utils.errors import TrainingError, UserError
@@ -248,7 +249,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(tiny, tmp_path, c
     resumed = train(tiny(**{"DataLoader.val_fraction": 0.1, "Global.resume": "auto"}))
     log = (folder / "train.log").read_text()
     damaged = folder / "checkpoints" / "epoch_0003"
-    assert f"{damaged / 'model.pdopt'} is damaged: its checksum is not that in SHA256SUMS; going on" in caplog.text
+    assert f"{damaged / 'model.pdopt'} is damaged: its checksum is not that in SHA256SUMS; resuming" in caplog.text
     assert f"{damaged} is kept as epoch_0003.damaged" in log
     assert f"resumed from {folder / 'checkpoints' / 'epoch_0002'} after 2 of 3 epochs" in log
     assert resumed["test_loss"] == whole["test_loss"] and resumed["best_epoch"] == whole["best_epoch"]
@@ -263,7 +264,7 @@ def test_a_run_without_a_whole_checkpoint_is_not_begun_anew(tiny, tmp_path):
     (tmp_path / "run" / "result.json").unlink()
     for epoch in (1, 2):
         flip_a_bit(tmp_path / "run" / "checkpoints" / f"epoch_000{epoch}" / "state.json")
-    with pytest.raises(UserError, match=r"no checkpoint of .*/run is whole: .*epoch_0002/state.json is damaged"):
+    with pytest.raises(UserError, match=r"all checkpoints of .*/run are damaged: .*epoch_0002/state.json is damaged"):
         train(tiny(**{"Global.epochs": 2, "Global.resume": "auto"}))
 
 
@@ -293,7 +294,7 @@ def test_a_kill_before_the_configuration_is_written_leaves_a_fresh_start(tiny, t
 
 
 def test_a_folder_that_another_process_writes_to_is_refused(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("ppcls_lite.engine.train.GRACE_S", 0.3)
+    monkeypatch.setattr("ppcls_lite.engine.train.LOCK_PATIENCE_S", 0.3)
     config = tiny(**{"Global.resume": "auto"})
     (tmp_path / "run").mkdir()
     other = FolderLock(tmp_path / "run")
@@ -376,16 +377,16 @@ def test_a_run_folder_that_was_moved_is_gone_on_with_where_it_lies(tiny, tmp_pat
             train(tiny())
     moved = (tmp_path / "run").rename(tmp_path / "moved")
     file = moved / "config.yaml"
-    config = run_dir.use_actual_output_dir(configs.load(file, ["Global.resume=auto"]), file, ["Global.resume=auto"])
+    config = use_actual_output_dir(configs.load(file, ["Global.resume=auto"]), file, ["Global.resume=auto"])
     assert config.Global.output_dir == str(moved)
-    assert f"Global.output_dir is {moved}, where {file} lies, and no longer {tmp_path / 'run'}" in caplog.text
+    assert f"Global.output_dir is {moved}, the folder of {file}, instead of {tmp_path / 'run'}" in caplog.text
     assert train(config)["epochs"] == 3
     assert not (tmp_path / "run").exists()
     asked = ["Global.output_dir=elsewhere"]
-    assert run_dir.use_actual_output_dir(configs.load(file, asked), file, asked).Global.output_dir == "elsewhere"
+    assert use_actual_output_dir(configs.load(file, asked), file, asked).Global.output_dir == "elsewhere"
     (tmp_path / "config.yaml").write_text("Arch: {name: resnet20}")
     file = tmp_path / "config.yaml"
-    assert run_dir.use_actual_output_dir(configs.load(file), file, []).Global.output_dir
+    assert use_actual_output_dir(configs.load(file), file, []).Global.output_dir
 
 
 def test_weights_without_a_checkpoint_are_not_written_over(tiny, tmp_path):
@@ -395,7 +396,7 @@ def test_weights_without_a_checkpoint_are_not_written_over(tiny, tmp_path):
     shutil.rmtree(folder / "checkpoints")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(
-        UserError, match=r"has weights and no checkpoint to go on from; choose another Global.output_dir"
+        UserError, match=r"has weights but no checkpoint to resume from; choose another Global.output_dir"
     ):
         train(tiny(**{"Global.epochs": 2, "Global.resume": "auto"}))
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
@@ -407,7 +408,7 @@ def test_a_configuration_that_is_lost_or_damaged_is_named(tiny, tmp_path, text):
     (tmp_path / "run" / "config.yaml").unlink()
     if text:
         (tmp_path / "run" / "config.yaml").write_text(text)
-    with pytest.raises(UserError, match=r"run is not empty, and its config.yaml is missing or damaged: restore that"):
+    with pytest.raises(UserError, match=r"run is not empty, and its config.yaml is missing or damaged; restore it"):
         train(tiny(**{"Global.epochs": 2, "Global.resume": "auto"}))
 
 
@@ -415,13 +416,14 @@ def test_best_weights_that_are_gone_are_told(tmp_path, caplog):
     progress = run_dir.Progress(epoch=3, best_epoch=2)
     (tmp_path / "last.pdparams").write_bytes(b"")
     restore_weights(RunDir(tmp_path), progress)
-    assert caplog.messages == [f"warning: there is no {tmp_path / 'best.pdparams'}: the checkpoint of epoch 2 is gone"]
+    sums, best = tmp_path / "checkpoints/epoch_0002/SHA256SUMS", tmp_path / "best.pdparams"
+    assert f"warning: {sums} cannot be read: No such file or directory; {best} is not restored" in caplog.messages
 
 
 def test_two_beginnings_are_one_too_many(tiny, tmp_path):
     train(tiny("source", **{"Global.epochs": 2}))
     both = {"Global.checkpoints": str(tmp_path / "source"), "Global.pretrained_model": str(tmp_path / "source")}
-    with pytest.raises(UserError, match=r"Global.checkpoints and Global.pretrained_model both say"):
+    with pytest.raises(UserError, match=r"Global.checkpoints and Global.pretrained_model both give"):
         train(tiny(**both))
     assert not (tmp_path / "run").exists()
 

@@ -49,7 +49,7 @@ def test_a_killed_process_ends_the_run_and_one_process_goes_on(tmp_path):
     alone = start(tmp_path, *settings, "Global.resume=auto", launch=[])
     printed, _ = alone.communicate(timeout=90)
     assert alone.returncode == 0, printed
-    assert "goes on with 1 process instead of 2: 16 images a step instead of 32, 4 steps an epoch" in printed
+    assert "continues with 1 process instead of 2: 16 images a step instead of 32, 4 steps an epoch" in printed
     found = rows(run)
     assert [int(row["epoch"]) for row in found] == list(range(1, 21))
     # Cosine from 0.1 in proportion to the batch, at the end of each epoch, whoever trained it.

@@ -1,11 +1,11 @@
-"""Train the same steps in one process and in several; compare the losses step by step, and scores to the last digit.
+"""Train the same steps in one process and in several, and compare the losses of each step and the scores.
 
-python scripts/compare_processes.py                       # two CPU processes, configs/quick/mobilenetv1.yaml
-python scripts/compare_processes.py --processes 4 -o Global.device=gpu -c configs/cifar/resnet20.yaml
+python tests/stress/compare_processes.py                       # two CPU processes, configs/quick/mobilenetv1.yaml
+python tests/stress/compare_processes.py --processes 4 -o Global.device=gpu -c configs/cifar/resnet20.yaml
 
-Without augmentation. Once with batch norm frozen, where both are the same computation but for rounding, and once with
-live batch norm, where each process normalises with the statistics of its own images: that gap is reported. Scores are
-those of the initial weights. Exit status 1 where frozen losses differ by more than 1e-4 or scores by a digit.
+There is no augmentation. With frozen batch norm both compute the same apart from rounding. With live batch norm each
+process uses the statistics of its own images, and the difference is reported. Scores are those of the initial weights.
+Exit status 1 if frozen losses differ by more than 1e-4, or scores at all.
 """
 
 import argparse
@@ -16,32 +16,30 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_lite.config.schema import Config
 from ppcls_lite.tasks.setup import load_setup
 from ppcls_lite.utils import cli, processes
 from ppcls_lite.utils.errors import TrainingError, UserError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE = 1e-4
-JOB = "COMPARE_PROCESSES"  # what a child is to do, as JSON in its environment
+JOB = "COMPARE_PROCESSES"  # in the environment of a child: what to do, as JSON
 
 
 def main() -> None:
     parser = cli.config_parser(__doc__, required=False)
     parser.set_defaults(config=str(ROOT / "configs/quick/mobilenetv1.yaml"))
-    parser.add_argument("--processes", type=int, default=2, metavar="N", help="to compare with one (2)")
-    parser.add_argument("--steps", type=int, default=20, metavar="N", help="to train (20)")
+    parser.add_argument("--processes", type=int, default=2, metavar="N", help="number to compare with one (default: 2)")
+    parser.add_argument("--steps", type=int, default=20, metavar="N", help="steps to train (default: 20)")
     args = parser.parse_args()
-    config = cli.load_setup(args).config
+    config = load_setup(args.config, args.override).config
     if args.processes < 2 or args.steps < 1:
         raise UserError("--processes takes at least 2, and --steps at least 1")
     if config.DataLoader.batch_size % args.processes:
-        raise UserError(
-            f"DataLoader.batch_size is {config.DataLoader.batch_size}, expected a multiple of --processes: "
-            f"it is the batch of one process here, and shared by several"
-        )
+        size = config.DataLoader.batch_size
+        raise UserError(f"DataLoader.batch_size is {size}, expected a multiple of --processes, which share it")
     equal = True
     for frozen in (True, False):
         alone, several = (_run(args, config, number, frozen) for number in (1, args.processes))
@@ -66,14 +64,14 @@ def _run(args: argparse.Namespace, config: Config, number: int, frozen: bool) ->
             f"DataLoader.batch_size={config.DataLoader.batch_size // number}",
             "DataLoader.crop_padding=0",
             "DataLoader.flip=false",
-            "Global.sync_batch_norm=false",  # frozen it would not be in paddle, and live it is no gap to report
+            "Global.sync_batch_norm=false",  # paddle could not freeze it, and there would be no difference to report
             f"Global.output_dir={folder}/run",
         ]
         job = {"config": args.config, "overrides": overrides, "steps": args.steps, "frozen": frozen, "folder": folder}
         command = [sys.executable, __file__]
         if number > 1:
-            launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", str(number), "--log_dir", f"{folder}/log"]
-            command[1:1] = launch
+            launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", str(number)]
+            command[1:1] = [*launch, "--log_dir", f"{folder}/log"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", JOB: json.dumps(job)}
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
         try:
@@ -89,14 +87,14 @@ def _run_child() -> None:
     cli.import_paddle(several=True)
     import paddle
 
-    from ppcls_lite.engine.callbacks import EpochStart, TrainMeter
+    from ppcls_lite.engine.callbacks import TrainEpoch
     from ppcls_lite.engine.evaluate import evaluate
     from ppcls_lite.engine.prepare import open_device, prepare
     from ppcls_lite.runs.run_dir import RunDir
 
     losses: list[float] = []
 
-    class Recorder(TrainMeter):
+    class Recorder(TrainEpoch):
         def on_train_batch_end(self, step, logs=None):
             super().on_train_batch_end(step, logs)
             losses.append(processes.mean(float(logs["loss"][0])))
@@ -108,14 +106,13 @@ def _run_child() -> None:
     open_device(config)
     prepared = prepare(setup, RunDir(config.Global.output_dir))
     network, loaders = prepared.model.network, prepared.loaders
-    scores = evaluate(network, setup.task, loaders.val if loaders.val is not None else loaders.test)
+    scores = evaluate(network, setup.task, loaders.scored[1])
     if job["frozen"]:
         for layer in network.sublayers():
             if isinstance(layer, paddle.nn.BatchNorm2D):
                 layer._use_global_stats = True
-    start = EpochStart(loaders.train, config.Global.seed, prepared.progress)
-    meter = Recorder(loaders.train, setup.task, prepared.progress)
-    prepared.model.fit(loaders.train, epochs=job["steps"], num_iters=job["steps"], verbose=0, callbacks=[start, meter])
+    recorder = Recorder(setup, loaders.train, prepared.progress)
+    prepared.model.fit(loaders.train, epochs=job["steps"], num_iters=job["steps"], verbose=0, callbacks=[recorder])
     if processes.rank() == 0:
         found = {"losses": losses, "images": scores.images, "scores": scores.values}
         Path(job["folder"], "found.json").write_text(json.dumps(found))

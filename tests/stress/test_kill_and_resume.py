@@ -1,10 +1,10 @@
-"""The check that anyone can run, in short: killed at random moments, resumed, and equal to the byte."""
+"""The stress script, in short: killed at random moments, resumed, and equal to the byte."""
 
 import pytest
 from visualdl import LogWriter
 
 from ppcls_lite.runs.dashboard import RECORDS
-from scripts.kill_and_resume import compare
+from tests.stress.kill_and_resume import compare
 from tests.tools.helpers import SMALL, call
 
 
@@ -13,13 +13,13 @@ def killed(tmp_path_factory):
     """The folder of the runs, and what the script printed."""
     folder = tmp_path_factory.mktemp("killed") / "runs"
     settings = ["-o", *SMALL, "DataLoader.val_fraction=0.1"]
-    return folder, call("scripts/kill_and_resume.py", "--kills", 4, "--seed", 3, "--output", folder, *settings)
+    return folder, call("tests/stress/kill_and_resume.py", "--kills", 4, "--seed", 3, "--output", folder, *settings)
 
 
 def test_runs_that_are_killed_and_resumed_equal_the_one_left_alone(killed):
     _, done = killed
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 of 4 equal the run that was left alone" in done.stdout
+    assert "4 of 4 equal the uninterrupted run" in done.stdout
 
 
 def test_every_difference_is_found(killed):

@@ -4,7 +4,7 @@ import re
 
 from tests.tools.helpers import SMALL, call
 
-SCRIPT = "scripts/compare_processes.py"
+SCRIPT = "tests/stress/compare_processes.py"
 
 
 def test_two_processes_make_the_steps_of_one_and_score_alike():
