@@ -13,7 +13,7 @@ from PIL import Image
 
 from ppcls_lite.ablation.rows import find_headline
 from ppcls_lite.config import load as configs
-from ppcls_lite.data import files
+from ppcls_lite.data import dataset as data_sets
 from ppcls_lite.deploy.opening import open_predictor
 from ppcls_lite.engine import callbacks
 from ppcls_lite.engine import evaluate as engine_evaluate
@@ -145,14 +145,14 @@ def test_bad_images_stop_the_run_or_are_counted(photos, tmp_path):
 
 
 def test_a_killed_loading_worker_is_one_sentence_in_training_and_scoring(photos, trained, tmp_path, monkeypatch):
-    main, load = os.getpid(), files.load_image
+    main, load = os.getpid(), data_sets.load_image
 
     def killed(*arguments):
         if os.getpid() != main:
             os.kill(os.getpid(), signal.SIGKILL)
         return load(*arguments)
 
-    monkeypatch.setattr(files, "load_image", killed)
+    monkeypatch.setattr(data_sets, "load_image", killed)
     with pytest.raises(
         TrainingError, match=r"^a loading worker was killed, .*; then continue with: python tools/train"
     ):
