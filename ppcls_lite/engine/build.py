@@ -37,10 +37,10 @@ class Loaders:
     val: BatchLoader | None
     test: BatchLoader
 
-    def sizes(self) -> dict[str, int]:
-        """Number of images of each part."""
+    def by_part(self) -> dict[str, BatchLoader]:
+        """The loaders that there are, by the name of the part."""
         parts = {"train": self.train, "val": self.val, "test": self.test}
-        return {name: len(loader.split) for name, loader in parts.items() if loader is not None}
+        return {name: loader for name, loader in parts.items() if loader is not None}
 
     @property
     def scored(self) -> tuple[str, BatchLoader]:
@@ -50,7 +50,7 @@ class Loaders:
     @property
     def most_scored(self) -> int:
         """The largest batch that is scored."""
-        return max(loader.largest_batch for loader in (self.val, self.test) if loader is not None)
+        return max(loader.largest_batch for part, loader in self.by_part().items() if part != "train")
 
 
 def split_dataset(data: DataSettings, dataset: Dataset, column: str) -> tuple[Split, Split | None, Split]:
@@ -124,8 +124,7 @@ def build_loaders(setup: Setup, dataset: Dataset) -> Loaders:
 
 def count_skipped(loaders: Loaders) -> int:
     """Number of distinct files that were skipped so far, by all processes (``DataLoader.on_bad_image: skip``)."""
-    parts = [loader.split.images for loader in (loaders.train, loaders.val, loaders.test) if loader is not None]
-    skipped = set().union(*(images.skipped for images in parts))
+    skipped = set().union(*(loader.split.images.skipped for loader in loaders.by_part().values()))
     return len(set().union(*processes.gather(skipped)))
 
 

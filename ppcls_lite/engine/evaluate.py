@@ -96,9 +96,8 @@ def _choose_loaders(setup: Setup, data: str | None) -> Mapping[str, BatchLoader]
         place = {"rank": processes.rank(), "world_size": processes.count_processes()}
         split = processes.raise_everywhere(lambda: load_labeled(setup, data))
         return {"data": BatchLoader(split, setup.column, setup.config.DataLoader.eval_batch_size, **place)}
-    loaders = build_loaders(setup, setup.source.load(setup.reading))
-    found = {"val": loaders.val, "test": loaders.test}
-    return {part: loader for part, loader in found.items() if loader is not None}
+    loaders = build_loaders(setup, setup.source.load(setup.reading)).by_part()
+    return {part: loader for part, loader in loaders.items() if part != "train"}
 
 
 def load_labeled(setup: Setup, path: str) -> Split:

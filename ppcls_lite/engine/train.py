@@ -146,7 +146,8 @@ def _log_to(path: Path):
 
 def _run(setup: Setup, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
     config, task, progress, loaders = setup.config, setup.task, prepared.progress, prepared.loaders
-    subject, environment = describe_run(setup, prepared.dataset, loaders.sizes(), prepared.model.network)
+    sizes = {part: len(loader.split) for part, loader in loaders.by_part().items()}
+    subject, environment = describe_run(setup, prepared.dataset, sizes, prepared.model.network)
     if progress.processes > 1:
         logger.info(
             "%d processes, %d images a step; if one ends, all end; Global.resume=auto continues with any number",
