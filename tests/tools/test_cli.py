@@ -98,6 +98,7 @@ TOOLS = [
     "export",
     "predict",
     "report",
+    "study",
     "summary",
     "train",
     "visualize",

@@ -1,0 +1,30 @@
+"""Print the tables of the study, and write tables.md, accuracy.png and length.png beside its finished runs.
+
+python tools/study.py
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ppcls_lite.utils import cli
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        default=Path(__file__).resolve().parents[1] / "docs" / "study",
+        help="folder of A.csv and so on, copies of the parts' runs.csv (default: docs/study)",
+    )
+    args = parser.parse_args()
+    from ppcls_lite.ablation.study import write_study
+
+    print(write_study(args.folder))
+
+
+if __name__ == "__main__":
+    cli.run(main)
