@@ -126,6 +126,7 @@ def describe_study(parts: dict[str, Part]) -> str:
         _markdown([row for part in parts.values() for row in _arm_rows(part)], "llrrrr"),
         "Top-1 on the test images after the last epoch: mean ± sample standard deviation over seeds.",
         "## Plots",
+        "Intervals of single arms contain what the seeds share: differences are paired, see the tables above.",
         *plots,
     ]
     return "\n\n".join(blocks) + "\n"
@@ -158,9 +159,9 @@ def _legend(findings: list[Finding]) -> str:
     lines = [
         "Differences are paired by seed. Intervals are those of the paired t-test, unadjusted; verdicts use p-values "
         "adjusted by Holm's method within the part, at 0.05. A resolved difference below 1 point is called small.",
-        "Seeds for the estimate and for 1 point, of unresolved comparisons: with so many seeds one paired t-test "
-        "(two-sided, 5 %) resolves this difference with a power of 80 % at the spread seen. It ignores "
-        "Holm's adjustment, so it may be no larger than the seeds run where the interval excludes 0.",
+        "Seeds for the estimate and for 1 point are given for unresolved comparisons: with so many seeds one paired "
+        "t-test (two-sided, 5 %) resolves this difference with a power of 80 % at the spread seen. They ignore Holm's "
+        "adjustment. Where an interval excludes 0 and Holm's p is above 0.05, they may not exceed the seeds run.",
     ]
     for family in dict.fromkeys(finding.comparison.family for finding in findings):
         members = [finding for finding in findings if finding.comparison.family == family]

@@ -21,7 +21,8 @@ class Point(NamedTuple):
 def draw_accuracy(panels: dict[str, list[Point]], path: Path) -> None:
     """Plot top-1 against multiply-adds, one panel a part, with 95 % intervals over seeds, as PNG.
 
-    Octave networks are filled. Arms with equal multiply-adds are drawn side by side; an arm looks the same in all panels.
+    Octave networks are filled. Arms with equal multiply-adds are drawn side by side. An arm looks the same in all
+    panels.
     """
     arms = list(dict.fromkeys(point.arm for points in panels.values() for point in points))
     figure = Figure(figsize=(max(6.0, 4.2 * len(panels)), 5.5), layout="constrained")
@@ -49,7 +50,7 @@ def draw_accuracy(panels: dict[str, list[Point]], path: Path) -> None:
         axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14))
     figure.axes[0].set_ylabel("test top-1 %")
     figure.suptitle(
-        "mean over seeds with 95 % interval (for differences see the tables: they are paired); octave networks filled",
+        "mean over seeds with 95 % interval; octave networks filled",
         fontsize=10,
     )
     figure.savefig(path, format="png", dpi=110)
