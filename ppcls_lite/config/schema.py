@@ -76,6 +76,12 @@ class DataLoader:
     eval_transforms: Annotated[tuple[str | dict, ...] | None, ADDED] = option(
         None, "transforms in evaluation and prediction, such as [Resize: {size: 256}, CenterCrop: {size: 224}]"
     )
+    class_weights: Annotated[Literal["balanced"] | tuple[PositiveFloat, ...] | None, ADDED] = option(
+        None, "weight of each class in the training loss, or balanced; scaled to mean 1 over the training images"
+    )
+    sampler: Annotated[Literal["balanced"] | None, ADDED] = option(
+        None, "balanced draws each class equally often; an epoch keeps its length"
+    )
     drop_last: bool = option(True, "omit the last training batch if it is not full; evaluation never omits any")
     val_fraction: Fraction = option(0.0, "share of the training images set aside for validation, class-balanced")
     test_fraction: Annotated[Fraction, ADDED] = option(

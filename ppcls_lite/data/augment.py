@@ -400,9 +400,11 @@ def _final_size(region: Any, single: Iterable[Any], key: str, side: int) -> int:
     size, square = (region.size, isinstance(region, RandomResizedCrop)) if region is not None else (side, True)
     for one in single:
         if isinstance(one, CROPS):
-            available = size + 2 * getattr(one, "padding", 0)
+            name, padding = type(one).__name__, getattr(one, "padding", 0)
+            if padding > size:
+                raise UserError(f"{key}: {name}.padding is {padding}, expected at most {size}, the size of the image")
+            available = size + 2 * padding
             if one.size > available:
-                name = type(one).__name__
                 raise UserError(f"{key}: {name}.size is {one.size}, but the image before it has {available} px")
             size, square = one.size, True
     if not square:

@@ -19,6 +19,7 @@ from ppcls_lite.utils.errors import UserError
 # Pillow reads more formats, but some start other programs (EPS) or are poorly maintained.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 MAX_JPEG_BYTES = 256 << 20  # Pillow reads larger files, in pieces
+MIN_FACTOR = 1.2  # decoding at 7/8 takes longer than at full size
 
 _ORIENTATION_TAG = 0x0112
 _ORIENTATIONS = {
@@ -30,7 +31,12 @@ _ORIENTATIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SWAPPING = {_ORIENTATIONS[tag] for tag in (5, 6, 7, 8)}  # width and height
+# What leads from the upright image to the stored one: swap the axes, then mirror those of the stored image.
+_SWAPPING = {_ORIENTATIONS[tag] for tag in (5, 6, 7, 8)}
+_MIRRORING_X = {_ORIENTATIONS[tag] for tag in (2, 3, 7, 8)}
+_MIRRORING_Y = {_ORIENTATIONS[tag] for tag in (3, 4, 6, 7)}
+_WITH_ORIENTATION = (b"Exif", b"http://ns.adobe.com/xap")  # what only Pillow parses
+_COLORSPACES = ("Gray", "YCbCr", "RGB")
 # Exceptions of Pillow's readers for damaged files.
 _DAMAGED = (SyntaxError, ValueError, EOFError, struct.error, LookupError, TypeError, OverflowError, ZeroDivisionError)
 
@@ -91,22 +97,16 @@ class _Unsupported(ValueError):
 
 def _read(file: BinaryIO, channels: int, region: Callable[[int, int], Region] | None, side: int | None) -> Image.Image:
     if os.fstat(file.fileno()).st_size <= MAX_JPEG_BYTES and file.peek(2)[:2] == b"\xff\xd8":
-        file = io.BytesIO(file.read())  # read by both decoders
+        data = file.read()
+        image = _read_jpeg(data, channels, region, side)
+        if image is not None:
+            return image
+        file = io.BytesIO(data)
     with Image.open(file, formats=FORMATS) as opened:
-        chosen, smallest = None, (side or 0, side or 0)
-        if region is not None and side is None and isinstance(file, io.BytesIO):
-            chosen = _choose(region, *opened.size, _rotation(opened))
-            smallest = chosen.smallest_scale(*opened.size)
-        image = _decode_jpeg(file, opened, channels, smallest)
-        if image is None:
-            chosen = None
-            opened.load()  # also rotates a TIFF and clears its orientation tag
-            image = _convert(opened, channels)
-        rotation = _rotation(opened)
-        if region is not None:
-            stored = opened.size if chosen is not None else image.size
-            chosen = chosen or _choose(region, *image.size, rotation)
-            image = chosen.resize(image, (image.width / stored[0], image.height / stored[1]))
+        opened.load()  # also rotates a TIFF and clears its orientation tag
+        image, rotation = _convert(opened, channels), _rotation(opened)
+    if region is not None:
+        image = _choose(region, *image.size, rotation).resize(image)
     return image if rotation is None else image.transpose(rotation)
 
 
@@ -118,28 +118,54 @@ def _rotation(opened: Image.Image) -> Image.Transpose | None:
 
 
 def _choose(region: Callable[[int, int], Region], width: int, height: int, rotation: Image.Transpose | None) -> Region:
-    """The region of a stored image, asked for by the width and height that it has after its rotation."""
-    return region(height, width).transpose() if rotation in _SWAPPING else region(width, height)
+    """The region of a stored image of this size, asked for by the size that it has after its rotation."""
+    swapped = rotation in _SWAPPING
+    chosen = region(height, width).transpose() if swapped else region(width, height)
+    left, top, right, bottom = chosen.box
+    if rotation in _MIRRORING_X:
+        left, right = width - right, width - left
+    if rotation in _MIRRORING_Y:
+        top, bottom = height - bottom, height - top
+    return chosen._replace(box=(left, top, right, bottom))
 
 
-def _decode_jpeg(file: BinaryIO, opened: Image.Image, channels: int, smallest: tuple[int, int]) -> Image.Image | None:
-    """Decode a gray or color JPEG in memory with simplejpeg; None if it is another image, or simplejpeg fails.
-
-    Args:
-        smallest: width and height that the image has at least; 0 for its full size.
-    """
-    if opened.format not in ("JPEG", "MPO") or opened.mode not in ("L", "RGB") or not isinstance(file, io.BytesIO):
-        return None
-    data = file.getbuffer()
+def _read_jpeg(
+    data: bytes, channels: int, region: Callable[[int, int], Region] | None, side: int | None
+) -> Image.Image | None:
+    """Decode a gray or color JPEG with simplejpeg; None if it is another image, or simplejpeg fails."""
     try:
-        # Only the size that Pillow found has been checked, so the decoder must find the same.
-        if simplejpeg.decode_jpeg_header(data)[:2] != (opened.height, opened.width):
-            return None
-        colorspace = "RGB" if channels == 3 else "GRAY"
-        pixels = simplejpeg.decode_jpeg(data, colorspace, min_height=smallest[1], min_width=smallest[0])
+        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
         return None
-    return Image.fromarray(pixels.reshape(pixels.shape[:2] if channels == 1 else pixels.shape))
+    if colorspace not in _COLORSPACES:
+        return None
+    if width * height > Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError
+    rotation = None
+    if any(mark in data for mark in _WITH_ORIENTATION):
+        with Image.open(io.BytesIO(data), formats=("JPEG", "MPO")) as opened:
+            rotation = _rotation(opened)
+    chosen, smallest, factor = None, (side or 0, side or 0), 1.0
+    if region is not None and side is None:
+        chosen = _choose(region, width, height, rotation)
+        smallest, factor = chosen.smallest_scale(width, height), MIN_FACTOR
+    try:
+        pixels = simplejpeg.decode_jpeg(
+            data,
+            "RGB" if channels == 3 else "GRAY",
+            min_height=smallest[1],
+            min_width=smallest[0],
+            min_factor=factor,
+        )
+    except ValueError:
+        return None
+    image = Image.fromarray(pixels if channels == 3 else pixels[..., 0])
+    if chosen is not None:
+        scale = 8 * image.width // width / 8  # exact; a scaled image's sides are rounded up
+        image = chosen.resize(image, (scale, scale))
+    elif region is not None:
+        image = _choose(region, *image.size, rotation).resize(image)
+    return image if rotation is None else image.transpose(rotation)
 
 
 def _convert(opened: Image.Image, channels: int) -> Image.Image:

@@ -1,6 +1,7 @@
 """Batches of a split: shuffled, augmented and sharded over processes, with a weight for each sample."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -19,7 +20,8 @@ class BatchLoader:
 
     The loss of a batch is the sum of each sample's loss times its weight. In training, the weights of one step add up
     to the number of processes over all processes. Paddle averages their gradients, so each step minimizes the mean over
-    all its images even if processes have batches of different sizes. In scoring, each weight is 1.
+    all its images even if processes have batches of different sizes. ``class_weights`` multiply them; a mixed image has
+    the mean of its classes' weights. In scoring, each weight is 1.
 
     Args:
         split: the images.
@@ -30,12 +32,15 @@ class BatchLoader:
         flip: flip images horizontally with probability 1/2.
         pipeline: transforms of training; None for those of scoring.
         classes: number of network outputs, for targets of classes that are mixed; None for numbers.
+        class_weights: weight of each class in training, float64 [classes]; None for 1. See :func:`scale_class_weights`.
+        balanced: draw each class equally often in training. An epoch keeps its length, so images of rare classes are
+            drawn several times and some of frequent classes not at all.
         drop_last: drop an incomplete last batch.
         seed: seed for order and augmentation.
         rank, world_size: this process and the number of processes. With ``shuffle``, a step takes the images that one
             process with ``batch_size * world_size`` would take; this process gets every ``world_size``-th of them, and
             all processes take the same number of steps. Otherwise whole batches are distributed, so batches do not
-            depend on ``world_size``. Each image is used exactly once.
+            depend on ``world_size``. Each image is used exactly once, unless ``balanced``.
 
     Raises:
         UserError: there are too few images for a full batch, or fewer images than processes.
@@ -52,6 +57,8 @@ class BatchLoader:
         flip: bool = False,
         pipeline: Pipeline | None = None,
         classes: int | None = None,
+        class_weights: np.ndarray | None = None,
+        balanced: bool = False,
         drop_last: bool = False,
         seed: int = 0,
         rank: int = 0,
@@ -60,7 +67,7 @@ class BatchLoader:
         self.split, self.column, self.batch_size = split, column, batch_size
         self.shuffle, self.crop_padding, self.flip, self.drop_last = shuffle, crop_padding, flip, drop_last
         self.seed, self.rank, self.world_size = seed, rank, world_size
-        self.pipeline, self.classes = pipeline, classes
+        self.pipeline, self.classes, self.class_weights, self.balanced = pipeline, classes, class_weights, balanced
         self.epoch = 0
         if drop_last and len(self) == 0:
             raise UserError(
@@ -100,7 +107,10 @@ class BatchLoader:
             order = np.arange(len(self.split))
             starts = [(i * self.world_size + self.rank) * self.batch_size for i in range(len(self))]
             return [order[start : start + self.batch_size] for start in starts]
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.split))
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = (
+            draw_balanced(self.split.targets[self.column], rng) if self.balanced else rng.permutation(len(self.split))
+        )
         size = self.batch_size * self.world_size
         steps = [order[i * size : i * size + self.step_size(i)] for i in range(len(self))]
         return [step[self.rank :: self.world_size] for step in steps]
@@ -117,11 +127,13 @@ class BatchLoader:
                 images = random_crop(images, self.crop_padding, augmentation)
             if self.flip:
                 images = random_flip(images, augmentation)
-            weight = self.world_size / self.step_size(step) if self.shuffle else 1.0
+            weights = np.full(len(chosen), self.world_size / self.step_size(step) if self.shuffle else 1.0)
             targets = target[chosen]
             if pipeline is not None and pipeline.batch:
                 images, targets = pipeline.mix(images, self._soft(targets), augmentation)
-            yield images, targets, np.full(len(chosen), weight, np.float32)
+            if self.class_weights is not None:
+                weights *= targets @ self.class_weights if targets.ndim == 2 else self.class_weights[targets]
+            yield images, targets, weights.astype(np.float32)
 
     def _positions(self, batches: list[np.ndarray]) -> list[np.ndarray]:
         """The positions of the batches' images in the epoch, which do not depend on the number of processes."""
@@ -133,3 +145,35 @@ class BatchLoader:
         if self.classes is None:
             return targets.astype(np.float32)
         return np.eye(self.classes, dtype=np.float32)[targets]
+
+
+def scale_class_weights(weights: Literal["balanced"] | Sequence[float], labels: np.ndarray, classes: int) -> np.ndarray:
+    """Weights float64 [classes] whose mean over the images is 1; classes beyond those given get 0.
+
+    Args:
+        weights: one for each class; ``balanced`` is inversely proportional to the number of images of a class.
+        labels: int64 [N] of the training images.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    scaled = np.zeros(classes)
+    if weights == "balanced":
+        scaled[counts > 0] = 1 / counts[counts > 0]
+    else:
+        scaled[: len(weights)] = weights
+    return scaled * len(labels) / (scaled @ counts)
+
+
+def draw_balanced(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As many indices as labels, in random order: each class equally often, and each of its images equally often.
+
+    Numbers differ by at most one where they cannot be equal.
+    """
+    counts = np.unique(labels, return_counts=True)[1]
+    members = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
+    shares = np.full(len(members), len(labels) // len(members))
+    shares[rng.permutation(len(members))[: len(labels) % len(members)]] += 1
+    drawn = []
+    for own, share in zip(members, shares.tolist(), strict=True):
+        rounds = [rng.permutation(own) for _ in range(-(-share // len(own)))]
+        drawn.append(np.concatenate(rounds)[:share])
+    return rng.permutation(np.concatenate(drawn))

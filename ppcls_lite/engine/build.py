@@ -17,6 +17,7 @@ from ppcls_lite.config.schema import Config
 from ppcls_lite.config.schema import DataLoader as DataSettings
 from ppcls_lite.data import BatchLoader, Dataset, Split, split_balanced
 from ppcls_lite.data.files import ImageFiles
+from ppcls_lite.data.loader import scale_class_weights
 from ppcls_lite.data.workers import check_shared_memory
 from ppcls_lite.engine.optim import build_optimizer, build_schedule, scaled_rate
 from ppcls_lite.tasks.network import resize
@@ -108,15 +109,20 @@ def build_loaders(setup: Setup, dataset: Dataset) -> Loaders:
         most = max(data.batch_size, data.eval_batch_size) * math.prod(train.images.shape)
         check_shared_memory(most, data.num_workers, processes=processes.count_local())
     classes = setup.task.outputs if dataset.spec.columns[column].kind == "class" else None
-    augmentation = {
+    weights = None
+    if data.class_weights is not None:
+        weights = scale_class_weights(data.class_weights, train.targets[column], classes)
+    training = {
         "crop_padding": data.crop_padding,
         "flip": data.flip,
         "pipeline": setup.pipeline,
         "classes": classes,
+        "class_weights": weights,
+        "balanced": data.sampler == "balanced",
     }
     order = {"shuffle": True, "drop_last": data.drop_last, "seed": setup.config.Global.seed}
     return Loaders(
-        BatchLoader(train, column, data.batch_size, **order, **augmentation, **place),
+        BatchLoader(train, column, data.batch_size, **order, **training, **place),
         val and BatchLoader(val, column, data.eval_batch_size, **place),
         BatchLoader(test, column, data.eval_batch_size, **place),
     )

@@ -83,6 +83,7 @@ def complete(config: Config | Setup) -> Setup:
     most = spec.image_size or size
     if data.crop_padding > most:
         raise UserError(f"DataLoader.crop_padding is {data.crop_padding}, expected at most {most}")
+    _check_balancing(data, spec, column)
     config = dataclasses.replace(config, Arch=arch)
     normalization = _choose_normalization(config, spec, channels)
     pipeline = _make_pipeline(data, spec, size, channels, normalization)
@@ -131,6 +132,20 @@ def _choose_task(config: Config, spec: DataSpec) -> tuple[str, Task]:
     if given not in (None, task.outputs):
         raise UserError(f"Arch.num_classes is {given}, but {key} has {task.outputs} output; remove it")
     return column, task
+
+
+def _check_balancing(data: DataLoader, spec: DataSpec, column: str) -> None:
+    """Check ``class_weights`` and ``sampler``."""
+    weights, classes = data.class_weights, spec.columns[column].classes
+    given = [key for key in ("class_weights", "sampler") if getattr(data, key) is not None]
+    if given and spec.columns[column].kind != "class":
+        raise UserError(f"DataLoader.{given[0]} is given, but {column} has numbers, not classes; leave it out")
+    if isinstance(weights, tuple) and len(weights) != len(classes):
+        raise UserError(
+            f"DataLoader.class_weights has {len(weights)} values, but {spec.name} has {len(classes)} classes"
+        )
+    if weights == "balanced" == data.sampler:
+        raise UserError("DataLoader.class_weights and DataLoader.sampler are both balanced; leave one out")
 
 
 def _choose_normalization(config: Config, spec: DataSpec, channels: int) -> Normalization:

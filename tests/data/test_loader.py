@@ -6,9 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ppcls_lite.config import load as configs
 from ppcls_lite.data import BatchLoader, load_dataset, split_balanced
+from ppcls_lite.data.augment import parse_transforms
 from ppcls_lite.data.dataset import labeled
+from ppcls_lite.data.loader import draw_balanced, scale_class_weights
 from ppcls_lite.data.transforms import Normalization, identity, random_crop, random_flip
+from ppcls_lite.tasks.setup import complete
 from ppcls_lite.utils.errors import UserError
 
 
@@ -151,6 +155,98 @@ def test_drop_last_leaves_out_the_rest_and_refuses_less_than_a_batch():
     assert len(labels_of(BatchLoader(numbered(10), "label", 4))) == 10
     with pytest.raises(UserError, match="batch_size 16 is more than the 10 training images"):
         BatchLoader(numbered(10), "label", 16, drop_last=True)
+
+
+def unbalanced(counts=(40, 9, 1)):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    return labeled(np.zeros((len(labels), 3, 1, 1), np.uint8), labels)
+
+
+@given(counts=st.lists(st.integers(1, 50), min_size=2, max_size=6), seed=st.integers(0, 9))
+def test_balanced_draws_each_class_and_each_of_its_images_equally_often(counts, seed):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    drawn = draw_balanced(labels, np.random.default_rng(seed))
+    per_class = np.bincount(labels[drawn], minlength=len(counts))
+    per_image = np.bincount(drawn, minlength=len(labels))
+    assert len(drawn) == len(labels) and np.ptp(per_class) <= 1
+    assert all(np.ptp(per_image[labels == label]) <= 1 for label in range(len(counts)))
+
+
+def test_a_balanced_epoch_follows_from_seed_and_epoch_and_is_shared_by_processes():
+    def epoch(number=1, batch=10, seed=2, **place):
+        loader = BatchLoader(unbalanced(), "label", batch, shuffle=True, balanced=True, seed=seed, **place)
+        loader.set_epoch(number)
+        return [batch.tolist() for batch in loader.batches()]
+
+    assert epoch() == epoch() and epoch() != epoch(2) and epoch() != epoch(seed=3)
+    shares = [epoch(batch=5, rank=rank, world_size=2) for rank in range(2)]
+    assert [[*a, *b] for a, b in zip(*shares, strict=True)] == [batch[::2] + batch[1::2] for batch in epoch()]
+
+
+@given(counts=st.lists(st.integers(1, 50), min_size=2, max_size=6))
+def test_class_weights_have_mean_1_over_the_images(counts):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    balanced = scale_class_weights("balanced", labels, len(counts) + 1)
+    assert balanced[labels].mean() == pytest.approx(1) and balanced[-1] == 0
+    np.testing.assert_allclose(np.bincount(labels, balanced[labels]), len(labels) / len(counts))
+    given = scale_class_weights(range(1, len(counts) + 1), labels, len(counts))
+    assert given[labels].mean() == pytest.approx(1) and given[1] == pytest.approx(2 * given[0])
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_batches_carry_class_weights(world):
+    split = unbalanced()
+    weights = scale_class_weights("balanced", split.targets["label"], 3)
+    options = {"shuffle": True, "class_weights": weights, "classes": 3}
+    loaders = [BatchLoader(split, "label", 10 // world, rank=r, world_size=world, **options) for r in range(world)]
+    total = 0.0
+    for loader in loaders:
+        for _, labels, carried in loader:
+            assert carried.dtype == np.float32
+            np.testing.assert_allclose(carried, weights[labels] * world / 10, rtol=1e-6)
+            total += carried.sum() / world
+    assert total == pytest.approx(5, rel=1e-5)  # the mean weight of a step is 1 over the epoch
+
+
+def test_mixed_images_have_the_mean_weight_of_their_classes():
+    pipeline = parse_transforms(["Mixup"], "DataLoader.transforms", 1, 3)
+    weights = scale_class_weights([1.0, 2.0, 6.0], unbalanced().targets["label"], 3)
+    options = {"shuffle": True, "class_weights": weights, "classes": 3, "pipeline": pipeline}
+    for _, targets, carried in BatchLoader(unbalanced(), "label", 10, **options):
+        np.testing.assert_allclose(carried, targets @ weights / 10, rtol=1e-5)
+
+
+BROKEN_BALANCING = {
+    "a weight too few": ({"class_weights": [1.0] * 9}, {}, "class_weights has 9 values, but digits has 10 classes"),
+    "a negative weight": ({"class_weights": [-1] * 10}, {}, "expected one of 'balanced' or a list in which each item"),
+    "a word": ({"class_weights": "inverse"}, {}, "class_weights is 'inverse', expected one of 'balanced'"),
+    "a sampler": ({"sampler": "random"}, {}, "sampler is 'random', expected one of 'balanced'"),
+    "both": ({"sampler": "balanced", "class_weights": "balanced"}, {}, "are both balanced; leave one out"),
+    "weights of numbers": ({"class_weights": "balanced"}, "value", "class_weights is given, but value has numbers"),
+    "a sampler of numbers": ({"sampler": "balanced"}, "value", "sampler is given, but value has numbers, not classes"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_BALANCING)
+def test_balancing_that_does_not_fit_is_refused(case):
+    data, column, message = BROKEN_BALANCING[case]
+    raw = {"Arch": {"name": "mobilenet_v1"}, "DataLoader": {"dataset": "digits", **data}}
+    if column:
+        raw["Heads"] = {"x": {"task": "regression", "column": column}}
+    with pytest.raises(UserError, match=message) as refused:
+        complete(configs.build(raw, "x"))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_run_trains_with_balancing(tiny):
+    from ppcls_lite.engine.train import train
+
+    weights = [1.0, 2.0] * 5
+    losses = [
+        train(tiny(str(i), **{"Optimizer.lr": {"learning_rate": 0.05}, "Global.epochs": 1, **settings}))["test_loss"]
+        for i, settings in enumerate(({}, {"DataLoader.class_weights": weights}, {"DataLoader.sampler": "balanced"}))
+    ]
+    assert len(set(losses)) == 3
 
 
 @given(size=st.integers(10, 90), seed=st.integers(0, 5))
