@@ -7,6 +7,8 @@ from paddle.nn import functional as F
 
 from ppcls_lite.utils.errors import UserError
 
+NORMS = (nn.BatchNorm2D, nn.BatchNorm)  # paddle.vision's DenseNet has the latter
+
 
 class Backbone:
     """Mixin of all networks: ``forward(x) = head(forward_pooled(x))``, in float32.
@@ -56,6 +58,24 @@ class StandardizedLinear(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias).astype("float32") * self.std + self.mean
+
+
+def backbone_parameters(network: nn.Layer) -> list[Tensor]:
+    """The parameters outside of the head, with the running statistics of batch norms."""
+    head = {id(p) for p in get_head(network).parameters()}
+    return [p for p in network.parameters() if id(p) not in head]
+
+
+def freeze_backbone(network: nn.Layer) -> None:
+    """Let training change the head only: batch norms of the backbone use their running statistics in any mode.
+
+    Not for ``nn.SyncBatchNorm``, which ignores that.
+    """
+    for p in backbone_parameters(network):
+        p.is_frozen, p.stop_gradient = not p.stop_gradient, True
+    for layer in network.sublayers():
+        if isinstance(layer, NORMS):
+            layer._use_global_stats = True  # ``training`` would not last: Model.fit sets it before each step
 
 
 def initialize_convolutions(network: nn.Layer, init: str) -> None:

@@ -5,11 +5,23 @@ Code consulted: d-li14/octconv.pytorch (octave ratios per block, parameter names
 """
 
 from paddle import Tensor, nn
+from paddle.nn import functional as F
 
 from ppcls_lite.arch.base import Backbone, initialize_convolutions, scaled_channels
 from ppcls_lite.arch.octave import ConvBNAct, Pair
 from ppcls_lite.arch.registry import register_model
-from ppcls_lite.config.options import Channels, Classes, Downsample, Exchange, Fraction, Init, Stem, Width
+from ppcls_lite.config.options import (
+    Activation,
+    Channels,
+    Classes,
+    Downsample,
+    Exchange,
+    Fraction,
+    Init,
+    Padding,
+    Stem,
+    Width,
+)
 
 # Output channels and stride of the 13 depthwise-separable blocks, at width 1.
 BLOCKS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
@@ -29,6 +41,9 @@ class OctMobileNet(Backbone, nn.Layer):
         bias: bias in all convolutions, as in the article's networks; redundant before batch norm.
         init: ``"kaiming"`` or ``"paddle"``.
         downsample, exchange: see :class:`~ppcls_lite.arch.octave.OctaveConv`.
+        activation: ``"relu"`` or ``"relu6"``.
+        padding: of 3x3 convolutions: ``"symmetric"``, 1 on each side, or ``"same"``, as in TensorFlow: with stride 2
+            and an even size 0 before and 1 after. TensorFlow's weights need ``"relu6"`` and ``"same"``.
 
     Input [N, in_channels, H, W] with sides of at least 32, output float32 logits [N, num_classes].
     """
@@ -45,20 +60,24 @@ class OctMobileNet(Backbone, nn.Layer):
         init: Init = "kaiming",
         downsample: Downsample = "pool",
         exchange: Exchange = "both",
+        activation: Activation = "relu",
+        padding: Padding = "symmetric",
     ):
         super().__init__()
-        options = {"bias": bias, "downsample": downsample, "exchange": exchange}
+        pad = 1 if padding == "symmetric" else "SAME"
+        act, function = (nn.ReLU(), F.relu) if activation == "relu" else (nn.ReLU6(), F.relu6)
+        options = {"bias": bias, "downsample": downsample, "exchange": exchange, "activation": function}
         channels = scaled_channels(32, scale)
         stride = 2 if stem == "imagenet" else 1
-        conv = nn.Conv2D(in_channels, channels, 3, stride=stride, padding=1, bias_attr=None if bias else False)
-        features = [nn.Sequential(conv, nn.BatchNorm2D(channels), nn.ReLU())]
+        conv = nn.Conv2D(in_channels, channels, 3, stride=stride, padding=pad, bias_attr=None if bias else False)
+        features = [nn.Sequential(conv, nn.BatchNorm2D(channels), act)]
         self._stage_ends, self.feature_strides, self.feature_channels = [], [], []
 
         alphas = [0.0, *[alpha] * 10, 0.0, 0.0, 0.0]
         for i, (width, block_stride) in enumerate(BLOCKS):
             out_channels = scaled_channels(width, scale)
             a_in, a_out = alphas[i], alphas[i + 1]
-            depthwise = ConvBNAct(channels, channels, 3, a_in, a_in, block_stride, 1, groups=channels, **options)
+            depthwise = ConvBNAct(channels, channels, 3, a_in, a_in, block_stride, pad, groups=channels, **options)
             pointwise = ConvBNAct(channels, out_channels, 1, a_in, a_out, **options)
             features.append(nn.Sequential(depthwise, pointwise))
             channels, stride = out_channels, stride * block_stride

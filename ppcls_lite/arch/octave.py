@@ -10,6 +10,7 @@ All sizes are supported and equal those of 3x3 convolutions with stride 2 and pa
 only existing pixels at the border, and the upsampled low branch is cropped to the size of the high branch.
 """
 
+from collections.abc import Callable
 from functools import cached_property
 
 from paddle import Tensor, nn
@@ -90,7 +91,8 @@ class OctaveConv(nn.Layer):
         kernel_size: side of the square kernel.
         alpha_in, alpha_out: share of low channels, in [0, 1].
         stride: 1 or 2.
-        padding, dilation, groups: as in ``nn.Conv2D``. With two branches the padding must preserve the size.
+        padding, dilation, groups: as in ``nn.Conv2D``. With two branches the padding must preserve the size; ``"SAME"``
+            always does.
         bias: bias in all paths; not needed before batch norm.
         downsample: ``"pool"`` or ``"stride"`` (paper Table 3).
         exchange: paths between the branches if input and output have both (paper Table 3): ``"both"``, ``"h2l"``,
@@ -108,7 +110,7 @@ class OctaveConv(nn.Layer):
         alpha_in: float = 0.5,
         alpha_out: float = 0.5,
         stride: int = 1,
-        padding: int = 0,
+        padding: int | str = 0,
         dilation: int = 1,
         groups: int = 1,
         bias: bool = False,
@@ -129,7 +131,7 @@ class OctaveConv(nn.Layer):
         self.stride, self.downsample = stride, downsample
         depthwise = groups == in_channels > 1
         paths = _paths(self.in_split, self.out_split, exchange, depthwise)
-        if paths != {"h2h"} and 2 * padding != dilation * (kernel_size - 1):
+        if paths != {"h2h"} and padding != "SAME" and 2 * padding != dilation * (kernel_size - 1):
             raise UserError(
                 f"padding is {padding}, but an octave convolution with a low branch must preserve the size: expected "
                 f"dilation * (kernel_size - 1) / 2 for kernel_size {kernel_size} and dilation {dilation}"
@@ -210,15 +212,27 @@ class ConvBN(nn.Layer):
 
 
 class ConvBNAct(ConvBN):
-    """Octave convolution, batch norm and ReLU on each branch. Takes the arguments of :class:`OctaveConv`."""
+    """Octave convolution, batch norm and ReLU on each branch. Takes the arguments of :class:`OctaveConv`.
+
+    ``activation``, a function of a tensor, replaces ReLU.
+    """
+
+    def __init__(self, *args, activation: Callable[[Tensor], Tensor] = F.relu, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.activation = activation
 
     def forward(self, x: Tensor | Pair | OctaveInput) -> Pair:
-        return relu(ConvBN.forward(self, x))  # paddle 2.6 cannot trace super()
+        return activate(ConvBN.forward(self, x), self.activation)  # paddle 2.6 cannot trace super()
+
+
+def activate(x: Pair, activation: Callable[[Tensor], Tensor]) -> Pair:
+    """``activation`` of each branch that exists."""
+    return tuple(None if branch is None else activation(branch) for branch in x)
 
 
 def relu(x: Pair) -> Pair:
     """ReLU on each branch that exists."""
-    return tuple(None if branch is None else F.relu(branch) for branch in x)
+    return activate(x, F.relu)
 
 
 def add(x: Tensor | None, y: Tensor | None) -> Tensor | None:

@@ -52,6 +52,8 @@ NonNegativeFloat = Annotated[float, Range(low=0.0)]
 Stem = Literal["imagenet", "cifar"]
 VoVStem = Literal["code", "paper", "cifar"]
 Init = Literal["kaiming", "paddle"]
+Activation = Annotated[Literal["relu", "relu6"], ADDED]
+Padding = Annotated[Literal["symmetric", "same"], ADDED]
 Downsample = Literal["pool", "stride"]
 Exchange = Literal["both", "h2l", "l2h", "none"]
 Text = str | None

@@ -44,7 +44,9 @@ class Global:
     eval_interval: Positive = option(1, "epochs between evaluations; the last epoch is always evaluated")
     save_interval: Positive = option(1, "epochs between checkpoints; the last epoch is always saved")
     pretrained_model: str | None = option(
-        None, "weights to start from or to evaluate: a run folder, a .pdparams or .safetensors file"
+        None,
+        "weights to start from, whose head may have other outputs, or to evaluate: a run folder, a .pdparams or "
+        ".safetensors file",
     )
     checkpoints: str | None = option(None, "start from the state of another run: its folder, or one of its checkpoints")
     resume: Literal["auto"] | None = option(None, "auto continues the run in output_dir, or starts a new one there")
@@ -122,6 +124,9 @@ class Optimizer:
     use_nesterov: bool = option(False, "Momentum: Nesterov's variant")
     weight_decay: NonNegativeFloat = option(0.0, "L2 penalty (Adam, Momentum) or decoupled decay (AdamW)")
     decay_norm_and_bias: bool = option(False, "apply weight decay to batch norm and biases, too")
+    backbone_lr_factor: Annotated[NonNegativeFloat, ADDED] = option(
+        1.0, "factor of the learning rate of all layers but the head; 0 freezes them, with their batch norm"
+    )
     lr: LearningRate = field(default_factory=LearningRate)
 
 

@@ -9,7 +9,7 @@ from ppcls_lite.deploy.exported import is_exported, prefix_of, read_metadata
 from ppcls_lite.deploy.predictor import Predictor
 from ppcls_lite.deploy.runtimes import ONNX, eager, open_runtime
 from ppcls_lite.runs.run_dir import METADATA
-from ppcls_lite.runs.trained import describe_network, load_network, load_trained
+from ppcls_lite.runs.trained import describe_network, load_network, load_trained, run_folders
 from ppcls_lite.tasks.metadata import Metadata
 from ppcls_lite.tasks.setup import load_setup
 from ppcls_lite.utils.device import select_device
@@ -57,9 +57,7 @@ def open_predictor(
 
 def _from_weights(path: Path, config_file: str | None) -> Predictor:
     weights = find_weights(path)
-    # A run's own folder, or that of one of its checkpoints.
-    parents = (weights.parent, weights.parent.parent.parent)
-    folders = [folder for folder in parents if (folder / "config.yaml").is_file()]
+    folders = [folder for folder in run_folders(weights) if (folder / "config.yaml").is_file()]
     if not config_file and not folders:
         raise UserError(f"{weights} lies in no run folder with a config.yaml; name its configuration with -c")
     described = None if config_file else folders[0] / METADATA

@@ -22,9 +22,8 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
-from ppcls_lite.arch.octave import ConvBN, ConvBNAct, OctaveInput, Pair, add, relu, upsample2
-
-NORMS = (nn.BatchNorm2D, nn.BatchNorm)  # paddle.vision's DenseNet has the latter
+from ppcls_lite.arch.base import NORMS
+from ppcls_lite.arch.octave import ConvBN, ConvBNAct, OctaveInput, Pair, activate, add, upsample2
 
 
 class FoldedConvBN(nn.Layer):
@@ -38,7 +37,7 @@ class FoldedConvBN(nn.Layer):
     def __init__(self, source: ConvBN):
         super().__init__()
         self.conv = source.conv
-        self.activates = isinstance(source, ConvBNAct)
+        self.activation = source.activation if isinstance(source, ConvBNAct) else None
         for paths, norm in ((("h2h", "l2h"), source.bn_h), (("l2l", "h2l"), source.bn_l)):
             convs = [getattr(self.conv, f"conv_{path}") for path in paths]
             if norm is not None:
@@ -50,7 +49,7 @@ class FoldedConvBN(nn.Layer):
         if l2h is not None and self.conv.stride == 1:
             l2h = self._upsample(l2h, s_h if h2h is None else h2h)
         y = add(h2h, add(s_h, l2h)), add(h2l, add(l2l, s_l))
-        return relu(y) if self.activates else y
+        return y if self.activation is None else activate(y, self.activation)
 
     def _upsample(self, low: Tensor, like: Tensor | None) -> Tensor:
         if like is None:

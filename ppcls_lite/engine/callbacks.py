@@ -44,6 +44,7 @@ class TrainEpoch(paddle.callbacks.Callback):
     def __init__(self, setup: Setup, loader: BatchLoader, progress: Progress):
         super().__init__()
         self.task, self.seed, self.loader, self.progress = setup.task, setup.config.Global.seed, loader, progress
+        self.is_frozen = setup.config.Optimizer.backbone_lr_factor == 0
 
     def on_epoch_begin(self, epoch, logs=None):
         number = self.progress.epoch + 1
@@ -74,8 +75,10 @@ class TrainEpoch(paddle.callbacks.Callback):
         scores = self.task.scores(Total(itertools.chain.from_iterable(shares)).sums())
         row.update({f"train_{one.name}": scores[one.name] for one in self.task.metrics})
         # Each process has its own running statistics of batch norm; all of them score and save the mean.
-        state = self.model.network.state_dict().values()
-        processes.average([value for value in state if value.stop_gradient])
+        # Those of a frozen backbone are equal in all; averaging would round them.
+        if not self.is_frozen:
+            state = self.model.network.state_dict().values()
+            processes.average([value for value in state if value.stop_gradient])
 
 
 class ProgressBar(paddle.callbacks.Callback):

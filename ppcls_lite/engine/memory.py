@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import paddle
 
+from ppcls_lite.arch.base import freeze_backbone
 from ppcls_lite.arch.registry import fixed_input_size
 from ppcls_lite.tasks.network import build_network
 from ppcls_lite.tasks.setup import Setup
@@ -89,6 +90,8 @@ def _kept_for_backward(setup: Setup, network: paddle.nn.Layer) -> float:
         if size > LARGE and not fixed_input_size(config.Arch["name"]):
             with paddle.utils.unique_name.guard():
                 small = build_network(setup, prepares=False)
+                if config.Optimizer.backbone_lr_factor == 0:
+                    freeze_backbone(small)
             expected = _measure_kept(small, channels, LARGE) * (size / LARGE) ** 2
             del small
             if expected > min(processes.gather(usable_memory())):  # one image alone would not fit

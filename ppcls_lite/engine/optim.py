@@ -4,6 +4,7 @@ import paddle
 from paddle import nn
 from paddle.optimizer import lr as schedules
 
+from ppcls_lite.arch.base import backbone_parameters
 from ppcls_lite.config.schema import LearningRate, Optimizer
 
 
@@ -36,7 +37,15 @@ def build_schedule(
 def build_optimizer(
     config: Optimizer, schedule: schedules.LRScheduler | float, network: nn.Layer
 ) -> paddle.optimizer.Optimizer:
-    """The optimizer; batch norm and biases (one dimension) get no weight decay unless ``decay_norm_and_bias``."""
+    """The optimizer of the parameters that are not frozen.
+
+    Batch norm and biases (one dimension) get no weight decay unless ``decay_norm_and_bias``. The learning rate of all
+    but the head is multiplied by ``backbone_lr_factor``.
+    """
+    # Parameter groups would be usual, but Model.fit calls minimize(), which does not support them.
+    if config.backbone_lr_factor != 1:
+        for p in backbone_parameters(network):
+            p.optimize_attr = {"learning_rate": config.backbone_lr_factor}
     params = [p for p in network.parameters() if not p.stop_gradient]
     decayed = [p for p in params if config.decay_norm_and_bias or len(p.shape) > 1]
     names = {p.name for p in decayed}
@@ -47,7 +56,6 @@ def build_optimizer(
             weight_decay=config.weight_decay,
             apply_decay_param_fun=lambda name: name in names,
         )
-    # Parameter groups would be usual, but Model.fit calls minimize(), which does not support them.
     for p in params:
         p.regularizer = None if p.name in names else paddle.regularizer.L2Decay(0.0)
     decay = paddle.regularizer.L2Decay(config.weight_decay) if config.weight_decay else None

@@ -9,7 +9,7 @@ from ppcls_lite.config.schema import Config
 from ppcls_lite.data import BatchLoader
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.memory import Estimate, advise_batch, estimate_memory
-from ppcls_lite.engine.prepare import explain_lost_processes, open_device, prepare
+from ppcls_lite.engine.prepare import explain_lost_processes, log_initial_weights, open_device, prepare
 from ppcls_lite.measure.complexity import count_macs, count_params
 from ppcls_lite.runs.resume import finished_result
 from ppcls_lite.runs.run_dir import RunDir
@@ -43,6 +43,7 @@ def make_plan(config: Config | Setup) -> str:
         return f"{run_dir.path} is finished; nothing to do"
     with paddle.utils.unique_name.guard():
         prepared = prepare(setup, run_dir)
+        log_initial_weights(setup, prepared)
         loaders, network = prepared.loaders, prepared.model.network
         steps, batch_size = len(loaders.train), loaders.train.largest_batch
         macs = count_macs(network, setup.input_size, setup.channels)

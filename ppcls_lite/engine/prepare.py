@@ -3,25 +3,29 @@
 import contextlib
 import datetime
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import paddle
 
+from ppcls_lite.arch.base import freeze_backbone
 from ppcls_lite.config.schema import Config
 from ppcls_lite.data import Dataset
 from ppcls_lite.data.workers import WORKER_KILLED
 from ppcls_lite.engine import build
 from ppcls_lite.runs.checkpoint import load_checkpoint
 from ppcls_lite.runs.resume import find_resume_point
-from ppcls_lite.runs.run_dir import Progress, RunDir, read_progress
+from ppcls_lite.runs.run_dir import METADATA, Progress, RunDir, read_progress
+from ppcls_lite.runs.trained import run_folders
+from ppcls_lite.tasks.metadata import Metadata
 from ppcls_lite.tasks.network import build_network
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.utils import processes
 from ppcls_lite.utils.device import select_device
 from ppcls_lite.utils.errors import TrainingError, UserError
-from ppcls_lite.weights.load import load_pretrained
+from ppcls_lite.weights.load import find_weights, load_initial
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +35,8 @@ class Prepared:
     """A run before its first step.
 
     ``checkpoint`` is the folder that it resumes from, or None. ``origin`` is what ``Global.checkpoints`` names of
-    another run, now or when the run first started.
+    another run, now or when the run first started. ``fresh`` names the parameters that the weights of
+    ``Global.pretrained_model`` do not fit.
     """
 
     dataset: Dataset
@@ -40,6 +45,7 @@ class Prepared:
     checkpoint: Path | None
     origin: Path | None
     progress: Progress
+    fresh: tuple[str, ...] = ()
 
 
 def open_device(config: Config) -> None:
@@ -91,10 +97,13 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
     loaders = processes.raise_everywhere(lambda: build.build_loaders(setup, dataset))
     task.fit(loaders.train.split.targets[setup.column])
     build.seed_everything(config.Global.seed)
-    network = build.share_batch_norm(build_network(setup), config.Global.sync_batch_norm)
+    network, is_frozen = build_network(setup), config.Optimizer.backbone_lr_factor == 0
+    if is_frozen:
+        freeze_backbone(network)
+    network = build.share_batch_norm(network, config.Global.sync_batch_norm and not is_frozen)
     scaling = build.loss_scaling(config)
     model = build.build_trainer(config, network, task, loaders.train, scaling)
-    now = processes.count_processes()
+    now, fresh = processes.count_processes(), []
     if checkpoint is not None:
         steps, batch_size, before = len(loaders.train), loaders.train.batch_size, progress.processes
         if before != now:
@@ -108,9 +117,47 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
             )
         processes.raise_everywhere(lambda: load_checkpoint(model, checkpoint, scaling, progress.epoch * steps))
     elif config.Global.pretrained_model:
-        processes.raise_everywhere(lambda: load_pretrained(network, config.Global.pretrained_model))
+        fresh = processes.raise_everywhere(lambda: load_initial(network, config.Global.pretrained_model))
     progress.processes = now
-    return Prepared(dataset, loaders, model, checkpoint, origin, progress)
+    return Prepared(dataset, loaders, model, checkpoint, origin, progress, tuple(fresh))
+
+
+def log_initial_weights(setup: Setup, prepared: Prepared) -> None:
+    """Log what a new run starts from, with warnings if its weights were trained otherwise or its backbone never is."""
+    config = setup.config
+    if prepared.checkpoint is not None:
+        return
+    if not config.Global.pretrained_model:
+        if config.Optimizer.backbone_lr_factor == 0:
+            logger.warning(
+                "warning: Optimizer.backbone_lr_factor is 0, which freezes a backbone of random weights; "
+                "set Global.pretrained_model"
+            )
+        return
+    weights = find_weights(config.Global.pretrained_model)
+    logger.info("weights from %s", weights)
+    if prepared.fresh:
+        logger.info("%s start fresh, since the head of these weights has another size", ", ".join(prepared.fresh))
+    metadata = next((folder / METADATA for folder in run_folders(weights) if (folder / METADATA).is_file()), None)
+    if metadata is None:
+        return
+    try:
+        known = Metadata.from_json(metadata.read_text(encoding="utf-8", errors="replace"), metadata)
+    except UserError as error:
+        logger.warning("warning: %s; whether these weights need another mean and std is unknown", error)
+        return
+    before, now = (list(one.mean) + list(one.std) for one in (known, setup.normalization))
+    if not np.allclose(before, now, rtol=0, atol=1e-3):
+        logger.warning(
+            "warning: %s was trained with mean %s and std %s, but this run has mean %s and std %s; "
+            "set DataLoader.mean and DataLoader.std to the former",
+            weights,
+            *(_round(values) for one in (known, setup.normalization) for values in (one.mean, one.std)),
+        )
+
+
+def _round(values: Iterable[float]) -> list[float]:
+    return [round(value, 4) for value in values]
 
 
 def _find_start(config: Config, run_dir: RunDir) -> tuple[Path | None, Path | None, Progress]:

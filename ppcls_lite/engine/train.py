@@ -14,7 +14,7 @@ from ppcls_lite.config.schema import Config, flatten
 from ppcls_lite.engine import build, callbacks
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.engine.memory import check_memory, estimate_memory
-from ppcls_lite.engine.prepare import Prepared, explain_lost_processes, open_device, prepare
+from ppcls_lite.engine.prepare import Prepared, explain_lost_processes, log_initial_weights, open_device, prepare
 from ppcls_lite.pictures.plots import tile
 from ppcls_lite.runs.checkpoint import restore_weights
 from ppcls_lite.runs.dashboard import Dashboard
@@ -157,8 +157,7 @@ def _run(setup: Setup, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
     if prepared.checkpoint is not None:
         done = f"{progress.epoch} of {config.Global.epochs} epochs"
         logger.info("resumed from %s after %s", prepared.checkpoint, done)
-    elif config.Global.pretrained_model:
-        logger.info("weights from %s", config.Global.pretrained_model)
+    log_initial_weights(setup, prepared)
 
     shown = config.Global.use_visualdl and processes.rank() == 0
     metrics = [metric.name for metric in task.metrics]

@@ -37,8 +37,8 @@ class LayerCost:
 
 
 def count_params(network: nn.Layer) -> int:
-    """Trainable parameters, without the statistics of batch norm."""
-    return sum(int(p.size) for p in network.parameters() if not p.stop_gradient)
+    """Trainable parameters, and those frozen by ``freeze_backbone``, without the statistics of batch norm."""
+    return sum(int(p.size) for p in network.parameters() if not p.stop_gradient or getattr(p, "is_frozen", False))
 
 
 def count_macs(network: nn.Layer, image_size: int, channels: int = 3) -> int:

@@ -58,6 +58,11 @@ def load_network(arch: dict[str, Any], task: Task, weights: str | Path) -> paddl
     return network
 
 
+def run_folders(weights: Path) -> tuple[Path, Path]:
+    """The folders that are a run's if ``weights`` are the run's own, or those of one of its checkpoints."""
+    return weights.parent, weights.parent.parent.parent
+
+
 def describe_network(setup: Setup, weights: str, image_size: int | None = None) -> Metadata:
     """Metadata of the network for images of ``image_size`` (default: the setup's); ``weights`` names their origin."""
     config = setup.config

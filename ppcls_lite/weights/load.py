@@ -116,6 +116,26 @@ def load_pretrained(network, path: str | Path) -> Path:
     return path
 
 
+def load_initial(network, path: str | Path) -> list[str]:
+    """Load the weights at ``path`` to train ``network``: all of them, or all but a head with other outputs.
+
+    Returns:
+        The parameters that were not loaded, with their shapes: ``["fc.weight [64, 7]", "fc.bias [7]"]``.
+
+    Raises:
+        UserError: as :func:`load_pretrained`; the network is unchanged.
+    """
+    path = find_weights(path)
+    own, weights, head = network.state_dict(), read_weights(path), f"{network.head_name}."
+    before, now = (list(state[f"{head}weight"].shape) for state in ({**own, **weights}, own))
+    fresh = {}
+    if len(before) == 2 and before[0] == now[0] and before[1] != now[1]:
+        fresh = {name: value.numpy() for name, value in own.items() if name.startswith(head)}
+        weights = {name: value for name, value in weights.items() if not name.startswith(head)}
+    load_weights(network, {**weights, **fresh}, path)
+    return [f"{name} {list(value.shape)}" for name, value in fresh.items()]
+
+
 def load_weights(network, weights: dict[str, np.ndarray], source: str | Path) -> None:
     """Load arrays by name into ``network``; ``source`` names them in error messages.
 
