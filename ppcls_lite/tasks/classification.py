@@ -9,7 +9,7 @@ from ppcls_lite.config.catalog import register_task
 from ppcls_lite.config.options import Classes, Fraction
 from ppcls_lite.data.dataset import Column
 from ppcls_lite.tasks.task import Metric, Sums, Task
-from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.errors import UserError, nearest
 
 MAX_CONFUSION = 200  # classes; larger confusion matrices are not drawn
 
@@ -84,6 +84,15 @@ class Classification(Task):
     def row(self, values: dict[str, Any]) -> dict[str, Any]:
         best = values["top"][0]
         return {"prediction": best["name"], "probability": best["probability"]}
+
+    def explain(self, outputs: np.ndarray, name: str | None) -> tuple[int, str]:
+        names = [self.name_target(i) for i in range(self.outputs)]
+        if name is not None and name not in names:
+            raise UserError(f"there is no class '{name}'; {nearest(name, names)}")
+        index = int(outputs.argmax()) if name is None else names.index(name)
+        (values,) = self.decode(outputs[None])
+        (chosen,) = (one for one in values["top"] if one["class"] == index)
+        return index, f"{chosen['name']} {chosen['probability']:.1%}"
 
     def name_target(self, value: Any) -> str:
         return self.classes[value] if value < len(self.classes) else str(value)

@@ -90,6 +90,18 @@ class Task(ABC):
     def row(self, values: dict[str, Any]) -> dict[str, Any]:
         """A row of a table of predictions, from one dict of :meth:`decode`; ``prediction`` is the first column."""
 
+    @abstractmethod
+    def explain(self, outputs: np.ndarray, name: str | None) -> tuple[int, str]:
+        """The output of an image that a picture explains: its index, and its meaning as text.
+
+        Args:
+            outputs: of the image, [outputs].
+            name: of a class; None for the prediction.
+
+        Raises:
+            UserError: there is no such class.
+        """
+
     def name_target(self, value: Any) -> Any:
         """A target as shown in tables of predictions."""
         return value
