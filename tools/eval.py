@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument(
         "--predictions", metavar="CSV", help="write the label, prediction and probability of every image"
     )
+    parser.add_argument("--per-class", action="store_true", help="also precision, recall and F1 of every class")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON only")
     args = parser.parse_args()
     if args.json:
@@ -27,11 +28,13 @@ def main() -> None:
     setup = load_setup(args.config, args.override)
     predictions = args.predictions and cli.new_file(args.predictions, "--predictions")
     cli.import_paddle(several=True)
+    from tabulate import tabulate
+
     from ppcls_lite.engine.evaluate import score
     from ppcls_lite.runs.trained import choose_weights
 
     weights = choose_weights(setup.config, args.config, args.override)
-    results = score(setup, weights, args.data, predictions)
+    results = score(setup, weights, args.data, predictions, args.per_class)
     if processes.rank() != 0:
         return
     if args.json:
@@ -41,6 +44,10 @@ def main() -> None:
     for part, found in results.items():
         scores = "  ".join(metric.show(found[metric.name]) for metric in setup.task.metrics)
         print(f"{part:<8} {scores}  loss {found['loss']:.4f}  ({found['images']} images, {found['seconds']:.0f} s)")
+        if args.per_class:
+            means = {name: found[f"macro_{name}"] for name in ("precision", "recall", "f1")}
+            mean = {"class": "macro mean", **means, "support": found["images"]}
+            print(tabulate([*found["classes"], mean], headers="keys", floatfmt=".4f", disable_numparse=[0]))
     if predictions:
         print(f"wrote    {predictions}")
 

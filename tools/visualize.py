@@ -3,10 +3,12 @@
   python tools/visualize.py connectivity -c output/cifar_densenet40/config.yaml output/cifar_osa40_5x43/config.yaml
   python tools/visualize.py frequency --image cat.jpg
   python tools/visualize.py frequency -c output/cifar_octresnet20/config.yaml --index 7
+  python tools/visualize.py gradcam -c output/octresnet50/config.yaml --images cat.jpg dog.jpg
   python tools/visualize.py filters -c output/alexnet_fashion_mnist/config.yaml
 
 connectivity: which earlier layers each layer uses, in the blocks of DenseNet-40 or its one-shot aggregation version.
 frequency: the low and high frequencies of an image, and with -c the features of an octave network's branches.
+gradcam: where a network looked in images (Grad-CAM, arXiv:1610.02391), for octave networks also by branch.
 filters: the filters of the first layer.
 With the config.yaml of a run, the run's weights are used; -o Global.pretrained_model=PATH gives others.
 """
@@ -35,9 +37,20 @@ def main() -> None:
     split.add_argument("--index", type=int, help="a test image of the data set of -c, or of --dataset")
     split.add_argument("--dataset", choices=DATASETS.names(), help="data set of --index without -c")
     split.add_argument("--octaves", type=int, default=1, help="number of octaves to split off (default 1)")
+    cams = commands.add_parser("gradcam", help="where a network looked in images")
+    cams.add_argument("-c", "--config", required=True, metavar="CONFIG", help="a trained network")
+    source = cams.add_mutually_exclusive_group(required=True)
+    source.add_argument("--images", nargs="+", metavar="FILE_OR_FOLDER", help="image files, or folders of them")
+    source.add_argument("--index", type=int, help="a test image of the data set")
+    cams.add_argument("--class", dest="class_name", metavar="NAME", help="class to explain (default: the prediction)")
     filters = commands.add_parser("filters", help="the first layer's filters")
     filters.add_argument("-c", "--config", required=True, metavar="CONFIG", help="a trained network")
-    for command, draw in ((maps, connectivity), (split, frequency), (filters, first_filters)):
+    for command, draw in (
+        (maps, connectivity),
+        (split, frequency),
+        (cams, gradcam),
+        (filters, first_filters),
+    ):
         cli.add_overrides(command, "settings that replace the file's, such as Global.pretrained_model=PATH")
         command.add_argument("--output", default="output/visualize", help="folder (default output/visualize)")
         command.set_defaults(draw=draw)
@@ -84,6 +97,23 @@ def frequency(args) -> None:
         trained = visualize.Trained(setup, args.config, args.override)
         pictures[stages_file], rows = visualize.stages_picture(trained, args.image, image)
     show(pictures, rows)
+
+
+def gradcam(args) -> None:
+    if args.index is not None:
+        coerce(args.index, NonNegative, "--index")
+    setup = load_setup(args.config, args.override)
+    name = Path(args.images[0]).resolve().stem if args.images else f"{setup.config.DataLoader.dataset}_{args.index}"
+    file = new_picture(args, f"gradcam_{name}_{setup.config.Global.name}")
+    visualize = prepare(setup.config.Global.device)
+    if args.images:
+        images = visualize.read_images(setup, args.images)
+    else:
+        image = visualize.choose_image(None, args.index, lambda: setup.source.load(setup.reading))
+        images = [(f"test image {args.index}", image)]
+    trained = visualize.Trained(setup, args.config, args.override)
+    picture, rows = visualize.gradcam_picture(trained, images, args.class_name)
+    show({file: picture}, rows)
 
 
 def first_filters(args) -> None:

@@ -65,10 +65,9 @@ class AlexNet(Backbone, nn.Layer):
             outputs.append(x)
         return outputs
 
-    def forward_pooled(self, x: Tensor) -> Tensor:
+    def pool_features(self, x: Tensor) -> Tensor:
         """Input of the last fully connected layer [N, 4096]."""
-        x = self.pool(self.forward_features(x)[-1]).flatten(1)
-        return self.classifier[:-1](x)
+        return self.classifier[:-1](self.pool(x).flatten(1))
 
 
 class LeNet(Backbone, VisionLeNet):
@@ -96,9 +95,9 @@ class LeNet(Backbone, VisionLeNet):
                 outputs.append(x)
         return outputs
 
-    def forward_pooled(self, x: Tensor) -> Tensor:
+    def pool_features(self, x: Tensor) -> Tensor:
         """Input of the last fully connected layer [N, 84]."""
-        return self.fc[:-1](self.features(x).flatten(1))
+        return self.fc[:-1](self.features[-1](x).flatten(1))
 
 
 @register_model

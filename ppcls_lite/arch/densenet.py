@@ -112,9 +112,8 @@ class CifarDenseNet(Backbone, nn.Layer):
             outputs.append(x)
         return outputs
 
-    def forward_pooled(self, x: Tensor) -> Tensor:
-        """Pooled features [N, C]."""
-        x = self.forward_features(x)[-1]
+    def pool_features(self, x: Tensor) -> Tensor:
+        """Pooled features [N, C] of the last block's output."""
         if len(self.transitions) == len(self.blocks):
             x = self.transitions[-1](x)
         return F.adaptive_avg_pool2d(F.relu(self.bn(x)), 1).flatten(1)
@@ -153,10 +152,9 @@ class DenseNet(Backbone, VisionDenseNet):
             outputs.append(x)
         return outputs
 
-    def forward_pooled(self, x: Tensor) -> Tensor:
-        """Pooled features [N, C]."""
-        x = self.batch_norm(self.forward_features(x)[-1])
-        return self.pool2d_avg(x).flatten(1)
+    def pool_features(self, x: Tensor) -> Tensor:
+        """Pooled features [N, C] of the last block's output."""
+        return self.pool2d_avg(self.batch_norm(x)).flatten(1)
 
 
 @register_model

@@ -100,10 +100,9 @@ class OctMobileNet(Backbone, nn.Layer):
                 outputs.append(x if x[1] is not None else x[0])
         return outputs
 
-    def forward_pooled(self, x: Tensor) -> Tensor:
-        """Pooled features [N, C]."""
-        x_h, _ = self.features(x)
-        return self.avgpool(x_h).flatten(1)
+    def pool_features(self, x: Tensor) -> Tensor:
+        """Pooled features [N, C] of the last stage's output."""
+        return self.avgpool(x).flatten(1)
 
 
 @register_model

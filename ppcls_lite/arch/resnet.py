@@ -131,23 +131,19 @@ class OctResNet(Backbone, nn.Layer):
         self.fc = nn.Linear(channels, num_classes)
         initialize_convolutions(self, init)
 
-    def _stages(self, x: Tensor) -> list[Pair]:
+    def forward_features(self, x: Tensor) -> list[Tensor | Pair]:
+        """Outputs of the stages, highest resolution first: a pair if the stage has a low branch, else a tensor."""
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.maxpool(x) if self.maxpool is not None else x
         outputs = []
         for i in range(len(self.feature_strides)):
             x = getattr(self, f"layer{i + 1}")(x)
-            outputs.append(x)
+            outputs.append(x if x[1] is not None else x[0])
         return outputs
 
-    def forward_features(self, x: Tensor) -> list[Tensor | Pair]:
-        """Outputs of the stages, highest resolution first: a pair if the stage has a low branch, else a tensor."""
-        return [x if x[1] is not None else x[0] for x in self._stages(x)]
-
-    def forward_pooled(self, x: Tensor) -> Tensor:
-        """Pooled features [N, C]."""
-        x_h, _ = self._stages(x)[-1]
-        return self.avgpool(x_h).flatten(1)
+    def pool_features(self, x: Tensor) -> Tensor:
+        """Pooled features [N, C] of the last stage's output."""
+        return self.avgpool(x).flatten(1)
 
 
 # Block, blocks per stage, widths. 26 and 200 layers as in the OctConv paper, 20 and 56 for CIFAR.

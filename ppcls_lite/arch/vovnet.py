@@ -136,9 +136,9 @@ class VoVNet(Backbone, nn.Layer):
             outputs.append(x)
         return outputs
 
-    def forward_pooled(self, x: Tensor) -> Tensor:
-        """Pooled features [N, C]."""
-        return F.adaptive_avg_pool2d(self.forward_features(x)[-1], 1).flatten(1)
+    def pool_features(self, x: Tensor) -> Tensor:
+        """Pooled features [N, C] of the last stage's output."""
+        return F.adaptive_avg_pool2d(x, 1).flatten(1)
 
 
 @register_model

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ppcls_lite.data import BatchLoader
 from ppcls_lite.engine.build import Loaders, seed_everything
-from ppcls_lite.engine.evaluate import evaluate
+from ppcls_lite.engine.evaluate import Scores, evaluate
 from ppcls_lite.runs.checkpoint import Snapshot, save_snapshot, take_snapshot
 from ppcls_lite.runs.dashboard import Dashboard
 from ppcls_lite.runs.run_dir import Progress, RunDir
@@ -124,6 +124,7 @@ class EpochEnd(paddle.callbacks.Callback):
         self.part, self.loader = loaders.scored
         self.run_dir, self.dashboard, self.progress = run_dir, dashboard, progress
         self.unsaved: Snapshot | None = None
+        self.scores: Scores | None = None  # of the epoch that was scored last
 
     def on_epoch_begin(self, epoch, logs=None):
         self.start = time.perf_counter()
@@ -148,7 +149,7 @@ class EpochEnd(paddle.callbacks.Callback):
 
     def _score(self, number: int) -> None:
         progress, headline = self.progress, self.task.headline
-        scores = evaluate(self.model.network, self.task, self.loader)
+        self.scores = scores = evaluate(self.model.network, self.task, self.loader)
         if not math.isfinite(scores.values["loss"]):
             when = f"after epoch {number}, at learning rate {progress.row['lr']:g}"
             raise TrainingError(f"the {self.part} loss is {scores.values['loss']} {when}; {_ADVICE}")
@@ -158,6 +159,7 @@ class EpochEnd(paddle.callbacks.Callback):
             if best is None or (score > best if headline.higher_is_better else score < best):
                 progress.best_val, progress.best_epoch = score, number
         self.dashboard.add_weights(self.model.network, number)
+        self.dashboard.add_report(self.part, lambda: self.task.report(scores.sums), number)
         if number == self.settings.epochs:
             self.dashboard.add_pictures(self.part, lambda: self.task.pictures(scores.sums), number)
 

@@ -61,13 +61,18 @@ def evaluate(network: nn.Layer, task: Task, loader: Iterable[tuple[np.ndarray, .
 
 @explain_lost_processes()
 def score(
-    setup: Setup, weights: str | Path, data: str | None = None, predictions: Path | None = None
+    setup: Setup,
+    weights: str | Path,
+    data: str | None = None,
+    predictions: Path | None = None,
+    per_class: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """Score weights on the test images, and on the validation images if there are any.
 
     Args:
         data: images to score instead of the run's own: a folder with a subfolder for each class, or a list file.
         predictions: CSV file for the label and prediction of every image of the part that is scored last.
+        per_class: add the task's :meth:`~Task.report`: macro means, ``classes``, and ``confusion``.
 
     Returns:
         For each part (``val`` and ``test``, or ``data``): loss, the task's metrics, images, seconds.
@@ -76,6 +81,8 @@ def score(
         UserError: weights or images are unreadable or do not fit.
         TrainingError: a loading worker or another process was killed.
     """
+    if per_class and setup.spec.columns[setup.column].kind != "class":
+        raise UserError("--per-class needs a network that predicts classes, and this one predicts numbers")
     if predictions is not None and processes.count_processes() > 1:
         raise UserError("--predictions needs a single process; start without paddle.distributed.launch")
     open_device(setup.config)
@@ -83,7 +90,8 @@ def score(
     results = {}
     for part, loader in _choose_loaders(setup, data).items():
         scores = evaluate(network, setup.task, loader)
-        results[part] = {**scores.values, "images": scores.images, "seconds": scores.seconds}
+        report = setup.task.report(scores.sums) if per_class else {}
+        results[part] = {**scores.values, "images": scores.images, "seconds": scores.seconds, **report}
     if predictions is not None:
         rows = list(predict_split(network, setup.task, loader))
         predictions.parent.mkdir(parents=True, exist_ok=True)

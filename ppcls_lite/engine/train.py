@@ -12,7 +12,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ppcls_lite.config.schema import Config, flatten
 from ppcls_lite.engine import build, callbacks
-from ppcls_lite.engine.evaluate import evaluate
+from ppcls_lite.engine.evaluate import Scores, evaluate
 from ppcls_lite.engine.memory import check_memory, estimate_memory
 from ppcls_lite.engine.prepare import Prepared, explain_lost_processes, log_initial_weights, open_device, prepare
 from ppcls_lite.pictures.plots import tile
@@ -32,6 +32,7 @@ from ppcls_lite.utils.text import describe_bytes
 
 logger = logging.getLogger(__name__)
 
+MAX_ROWS = 200  # classes in result.json; the scores of more are in test_classes.csv
 LOCK_PATIENCE_S = 30.0  # a killed process may take a while to end, above all one with a GPU
 
 
@@ -168,16 +169,22 @@ def _run(setup: Setup, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
             if progress.epoch == 0 or dashboard.is_new:
                 dashboard.add_config(flatten(config.to_dict()))
                 dashboard.add_picture("training", tile(build.first_images(loaders.train, setup.input_size)))
-        if progress.epoch < config.Global.epochs:
-            _fit(setup, run_dir, prepared, dashboard)
+        scores = _fit(setup, run_dir, prepared, dashboard) if progress.epoch < config.Global.epochs else None
         last = progress.rows[-1]
-        if "test_loss" not in last:  # the epochs were scored on validation images
+        if scores is None or "test_loss" not in last:  # resumed after the last epoch, or scored on validation images
             scores = evaluate(prepared.model.network, task, loaders.test)
+        report = task.report(scores.sums)
+        if "test_loss" not in last:
             last = {**last, **{f"test_{name}": value for name, value in scores.values.items()}}
             dashboard.add_pictures("test", lambda: task.pictures(scores.sums), progress.epoch)
-        result = subject | conclude(last, progress, task, build.count_skipped(loaders)) | environment
+            dashboard.add_report("test", lambda: report, progress.epoch)
+        classes = report.pop("classes") if len(report.get("classes", ())) > MAX_ROWS else None
+        details = {f"test_{name}": value for name, value in report.items()}
+        result = subject | conclude(last, progress, task, build.count_skipped(loaders)) | details | environment
         dashboard.add_hparams(hparams(setup), final_metrics(result), progress.epoch)
     if processes.rank() == 0:
+        if classes is not None:
+            run_dir.write_classes(classes)
         run_dir.write_result(result)
     logger.info("memory: %s at the peak", describe_bytes(peak_memory()))
     logger.info("test %s, loss %.4f", task.headline.show(result["score"]), result["test_loss"])
@@ -194,7 +201,8 @@ def _display_name(config: Config) -> str:
     return f"{run.name} s{run.seed}, {folder.replace('/', '>')}"
 
 
-def _fit(setup: Setup, run_dir: RunDir, prepared: Prepared, dashboard: Dashboard) -> None:
+def _fit(setup: Setup, run_dir: RunDir, prepared: Prepared, dashboard: Dashboard) -> Scores:
+    """Train the remaining epochs; returns the scores of the last one."""
     progress, loaders, epochs = prepared.progress, prepared.loaders, setup.config.Global.epochs
     epoch_end = callbacks.EpochEnd(setup, loaders, run_dir, dashboard, progress)
     project = [logging.getLogger("ppcls_lite")]
@@ -217,3 +225,4 @@ def _fit(setup: Setup, run_dir: RunDir, prepared: Prepared, dashboard: Dashboard
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 logger.info("stopped in epoch %d; %s", progress.epoch + 1, _how_to_continue(run_dir))
         raise
+    return epoch_end.scores

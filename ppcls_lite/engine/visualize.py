@@ -4,7 +4,7 @@ import contextlib
 import io
 import logging
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from visualdl import LogWriter
 
 from ppcls_lite.data import Dataset
 from ppcls_lite.data.image_file import load_image
-from ppcls_lite.pictures import connectivity, frequency
+from ppcls_lite.deploy.predictor import list_images
+from ppcls_lite.pictures import connectivity, frequency, gradcam
 from ppcls_lite.pictures.plots import draw_filters
 from ppcls_lite.runs.dashboard import Dashboard
 from ppcls_lite.runs.trained import choose_weights, load_trained
@@ -27,6 +28,7 @@ from ppcls_lite.utils.files import replacing
 
 logger = logging.getLogger(__name__)
 
+MAX_IMAGES = 30  # of a picture of Grad-CAM
 GRAPH = "vdlgraph.model.log"
 
 
@@ -98,9 +100,8 @@ def stages_picture(trained: Trained, file: str | None, image: np.ndarray) -> tup
     """
     setup = trained.setup
     if file is not None:
-        image = load_image(file, setup.channels, setup.input_size)
-    pixels = paddle.to_tensor(setup.normalization(image[None]))
-    stages = frequency.octave_stages(trained.load(), resize(pixels, setup.input_size))
+        image = load_image(file, setup.channels, setup.input_size, setup.resize)
+    stages = frequency.octave_stages(trained.load(), _network_input(setup, image))
     rows = [
         {
             "stage": str(stage.number),
@@ -111,6 +112,60 @@ def stages_picture(trained: Trained, file: str | None, image: np.ndarray) -> tup
         for stage in stages
     ]
     return frequency.draw_stages(stages, trained.name), rows
+
+
+def gradcam_picture(
+    trained: Trained, images: Iterable[tuple[str, np.ndarray]], class_name: str | None
+) -> tuple[Figure, list[dict[str, str]]]:
+    """Where the network looked, by Grad-CAM, and its predictions: a row for each image.
+
+    Args:
+        images: names and pixels, uint8 [C, H, W].
+        class_name: the class to explain; None for the prediction. The output of a regression is the number itself.
+
+    Raises:
+        UserError: there is no such class, or there are no weights.
+    """
+    setup, network, explanations = trained.setup, trained.load(), []
+    task = setup.task
+    for name, image in images:
+        outputs, maps = gradcam.grad_cam(
+            network, _network_input(setup, image), lambda values: task.explain(values, class_name)[0]
+        )
+        enlarged = {key: gradcam.enlarge(values, *image.shape[1:]) for key, values in maps.items()}
+        texts = (task.explain(outputs, one)[1] for one in (None, class_name))
+        explanations.append(gradcam.Explanation(name, image, *texts, enlarged))
+    rows = [{"image": one.name, "prediction": one.prediction, "explained": one.output} for one in explanations]
+    return gradcam.draw_explanations(explanations, trained.name), rows
+
+
+def read_images(setup: Setup, paths: Sequence[str]) -> list[tuple[str, np.ndarray]]:
+    """Image files, or those in folders, with their names, resized and cropped to the network's input.
+
+    Unreadable files are reported and skipped.
+
+    Raises:
+        UserError: there is no readable image, or there are too many files for one picture.
+    """
+    files = list_images(paths)
+    if len(files) > MAX_IMAGES:
+        raise UserError(f"--images names {len(files)} files, but a picture has at most {MAX_IMAGES}; name fewer")
+    images = []
+    for file in files:
+        try:
+            pixels = load_image(file, setup.channels, setup.input_size, setup.resize)
+        except UserError as error:
+            logger.warning("skipped %s", error)
+        else:
+            images.append((file.name, pixels))
+    if not images:
+        raise UserError("none of the files is a readable image; give JPEG or PNG files")
+    return images
+
+
+def _network_input(setup: Setup, image: np.ndarray) -> paddle.Tensor:
+    """An image uint8 [C, H, W] as the network takes it: normalized, [1, C, size, size]."""
+    return resize(paddle.to_tensor(setup.normalization(image[None])), setup.input_size)
 
 
 def filters_picture(trained: Trained) -> np.ndarray:

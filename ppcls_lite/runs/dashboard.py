@@ -100,6 +100,16 @@ class Dashboard:
 
         self._guard(draw_and_add)
 
+    def add_report(self, part: str, report: Callable[[], Mapping[str, Any]], epoch: int) -> None:
+        """Add the numbers of a task's report of a part as ``metrics/NAME_PART``."""
+
+        def write(writer):
+            for name, value in report().items():
+                if isinstance(value, float):
+                    writer.add_scalar(f"metrics/{name}_{part}", value, epoch)
+
+        self._attempt(write)
+
     def add_picture(self, name: str, picture: np.ndarray | Figure, step: int = 0) -> None:
         """Add a matplotlib figure, or an image uint8 [H, W, 3], as ``images/NAME``."""
         kind = "add_figure" if isinstance(picture, Figure) else "add_image"

@@ -127,8 +127,18 @@ class RunDir:
         self.checkpoints.mkdir(exist_ok=True)
 
     def write_result(self, result: dict[str, Any]) -> None:
-        """Write result.json, which marks the run as finished."""
-        write_text(self.path / "result.json", json.dumps(result, indent=2) + "\n")
+        """Write result.json, which marks the run as finished; a row of a table is a line."""
+        lines = []
+        for key, value in result.items():
+            text = json.dumps(value, indent=2).replace("\n", "\n  ")
+            if isinstance(value, list):
+                text = "[\n    " + ",\n    ".join(map(json.dumps, value)) + "\n  ]"
+            lines.append(f"  {json.dumps(key)}: {text}")
+        write_text(self.path / "result.json", "{\n" + ",\n".join(lines) + "\n}\n")
+
+    def write_classes(self, rows: list[dict[str, Any]]) -> None:
+        """Write test_classes.csv, the scores by class of a run with many classes."""
+        write_csv(self.path / "test_classes.csv", list(rows[0]), rows)
 
     def write_metadata(self, metadata: dict[str, Any]) -> None:
         """Write metadata.json: the input and the output of the network."""

@@ -9,7 +9,7 @@ from ppcls_lite.config.catalog import register_task
 from ppcls_lite.config.options import Classes, Fraction
 from ppcls_lite.data.dataset import Column
 from ppcls_lite.tasks.task import Metric, Sums, Task
-from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.errors import UserError, nearest
 
 MAX_CONFUSION = 200  # classes; larger confusion matrices are not drawn
 
@@ -56,14 +56,46 @@ class Classification(Task):
         return {"images": len(target), "loss": loss, "top1": hit[:, 0].sum(), "top5": hit.sum()}
 
     def batch_details(self, outputs, target) -> Sums:
-        if self.outputs > MAX_CONFUSION:
-            return {}
-        pairs = target.numpy() * self.outputs + outputs.argmax(axis=1).numpy()
-        counts = np.bincount(pairs, minlength=self.outputs**2)
-        return {"confusion": counts.reshape(self.outputs, self.outputs)}
+        """``counts`` [3, outputs]: correct predictions, predictions and images by class; and the confusion matrix."""
+        actual, predicted = target.numpy(), outputs.argmax(axis=1).numpy()
+        parts = (actual[actual == predicted], predicted, actual)
+        details = {"counts": np.stack([np.bincount(part, minlength=self.outputs) for part in parts])}
+        if self.outputs <= MAX_CONFUSION:
+            pairs = np.bincount(actual * self.outputs + predicted, minlength=self.outputs**2)
+            details["confusion"] = pairs.reshape(self.outputs, self.outputs)
+        return details
 
     def scores(self, sums: Sums) -> dict[str, float]:
         return {name: sums[name] / sums["images"] for name in ("loss", "top1", "top5")}
+
+    def report(self, sums: Sums) -> dict[str, Any]:
+        """Precision, recall and F1 as macro means and by class, and the confusion matrix, true by predicted.
+
+        As in scikit-learn, a score without images or predictions is 0, and classes without both do not count in means.
+        """
+        from sklearn.metrics import precision_recall_fscore_support
+
+        correct, predicted, actual = sums["counts"]
+        classes = np.arange(self.outputs)
+        other = np.full(self.outputs, self.outputs)  # stands for any other class
+        precision, recall, f1, _ = precision_recall_fscore_support(
+            np.concatenate([classes, other, classes]),
+            np.concatenate([classes, classes, other]),
+            labels=classes,
+            sample_weight=np.concatenate([correct, predicted - correct, actual - correct]),
+            zero_division=0,
+        )
+        occurs = predicted + actual > 0
+        scores = {"precision": precision, "recall": recall, "f1": f1}
+        rows = [
+            {"class": self.name_target(i)}
+            | {name: float(values[i]) for name, values in scores.items()}
+            | {"support": int(actual[i])}
+            for i in classes
+            if i < len(self.classes) or occurs[i]
+        ]
+        report = {f"macro_{name}": float(values[occurs].mean()) for name, values in scores.items()} | {"classes": rows}
+        return report | ({"confusion": sums["confusion"].tolist()} if "confusion" in sums else {})
 
     def pictures(self, sums: Sums) -> dict[str, Any]:
         from ppcls_lite.pictures.plots import draw_confusion
@@ -84,6 +116,15 @@ class Classification(Task):
     def row(self, values: dict[str, Any]) -> dict[str, Any]:
         best = values["top"][0]
         return {"prediction": best["name"], "probability": best["probability"]}
+
+    def explain(self, outputs: np.ndarray, name: str | None) -> tuple[int, str]:
+        names = [self.name_target(i) for i in range(self.outputs)]
+        if name is not None and name not in names:
+            raise UserError(f"there is no class '{name}'; {nearest(name, names)}")
+        index = int(outputs.argmax()) if name is None else names.index(name)
+        (values,) = self.decode(outputs[None])
+        (chosen,) = (one for one in values["top"] if one["class"] == index)
+        return index, f"{chosen['name']} {chosen['probability']:.1%}"
 
     def name_target(self, value: Any) -> str:
         return self.classes[value] if value < len(self.classes) else str(value)

@@ -107,5 +107,10 @@ class Regression(Task):
     def row(self, values: dict[str, Any]) -> dict[str, Any]:
         return {"prediction": values["value"]}
 
+    def explain(self, outputs: np.ndarray, name: str | None) -> tuple[int, str]:
+        if name is not None:
+            raise UserError(f"there is no class '{name}', because the network predicts a number; leave the class out")
+        return 0, f"{float(outputs[0]):.4g} {self.unit}".rstrip()
+
     def describe(self) -> dict[str, Any]:
         return {"task": self.name, "kind": "number", "unit": self.unit, "loss": self.kind}

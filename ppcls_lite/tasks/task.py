@@ -62,12 +62,16 @@ class Task(ABC):
         """Scalar Tensors, whose sums over all batches determine the scores."""
 
     def batch_details(self, outputs, target) -> Sums:
-        """Arrays, whose sums over all batches the pictures need in addition to :meth:`batch_sums`."""
+        """Arrays of counts, whose sums over all batches pictures and :meth:`report` need beside :meth:`batch_sums`."""
         return {}
 
     @abstractmethod
     def scores(self, sums: Sums) -> dict[str, float]:
         """``loss`` and all metrics, from the sums over all batches."""
+
+    def report(self, sums: Sums) -> dict[str, Any]:
+        """Further results by name, from the sums over all batches: numbers, and tables as lists of rows."""
+        return {}
 
     def pictures(self, sums: Sums) -> dict[str, Any]:
         """Figures by name, from the sums over all batches."""
@@ -90,6 +94,18 @@ class Task(ABC):
     def row(self, values: dict[str, Any]) -> dict[str, Any]:
         """A row of a table of predictions, from one dict of :meth:`decode`; ``prediction`` is the first column."""
 
+    @abstractmethod
+    def explain(self, outputs: np.ndarray, name: str | None) -> tuple[int, str]:
+        """The output of an image that a picture explains: its index, and its meaning as text.
+
+        Args:
+            outputs: of the image, [outputs].
+            name: of a class; None for the prediction.
+
+        Raises:
+            UserError: there is no such class.
+        """
+
     def name_target(self, value: Any) -> Any:
         """A target as shown in tables of predictions."""
         return value
@@ -106,8 +122,10 @@ class Total:
         self.batches = list(batches)
 
     def add(self, sums: Mapping[str, Any]) -> None:
-        """Add a batch; scalars become floats."""
-        self.batches.append({key: v if isinstance(v, np.ndarray) else float(v) for key, v in sums.items()})
+        """Add a batch; scalars become floats. Of arrays, which hold counts, only the sum is kept: it is exact."""
+        self.batches.append({key: float(v) for key, v in sums.items() if not isinstance(v, np.ndarray)})
+        first = self.batches[0]
+        first.update({key: first.get(key, 0) + v for key, v in sums.items() if isinstance(v, np.ndarray)})
 
     def sums(self) -> Sums:
         """The totals by name."""

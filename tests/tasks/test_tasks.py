@@ -109,3 +109,52 @@ def test_a_column_of_the_other_kind_is_refused(name):
 def test_damaged_descriptions_are_refused(damage):
     with pytest.raises((ValueError, TypeError)):
         restore_task(damage)
+
+
+def report(task, outputs, target, sizes):
+    """The report from batches of these sizes, in two processes that share the batches."""
+    shares, start = [Total(), Total()], 0
+    for i, size in enumerate(sizes):
+        part = slice(start, start + size)
+        pair = paddle.to_tensor(outputs[part]), paddle.to_tensor(target[part])
+        shares[i % 2].add({**task.batch_sums(*pair), **task.batch_details(*pair)})
+        start += size
+    return task.report(Total([*shares[0].batches, *shares[1].batches]).sums())
+
+
+@pytest.mark.parametrize("outputs", [3, 12, 40, 200, 201, 300])
+def test_scores_by_class_are_scikit_learn_s(outputs, rng):
+    """Some classes have no images, some are never predicted, and above 200 there is no confusion matrix."""
+    task = make_task("classification", Column("class", tuple(f"c{i}" for i in range(outputs))), {}, "")
+    logits = rng.standard_normal((90, outputs)).astype("float32")
+    target = rng.integers(0, max(2, outputs // 2), 90)
+    predicted = logits.argmax(1)
+    found = report(task, logits, target, [40, 30, 20])
+    assert found == report(task, logits, target, [90]) == report(task, logits, target, [1] * 90)
+    options = {"zero_division": 0, "labels": list(range(outputs))}
+    expected = metrics.precision_recall_fscore_support(target, predicted, **options)
+    for name, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
+        assert [row[name] for row in found["classes"]] == pytest.approx(list(values))
+    assert [row["class"] for row in found["classes"]] == list(task.classes)
+    macro = metrics.precision_recall_fscore_support(target, predicted, average="macro", zero_division=0)
+    assert [found[f"macro_{name}"] for name in ("precision", "recall", "f1")] == pytest.approx(list(macro[:3]))
+    if outputs <= 200:
+        matrix = metrics.confusion_matrix(target, predicted, labels=options["labels"])
+        assert found["confusion"] == matrix.tolist()
+    else:
+        assert "confusion" not in found
+    json.dumps(found)
+
+
+def test_outputs_without_a_name_are_listed_when_they_are_predicted(rng):
+    task = make_task("classification", CLASSES, {"num_classes": 6}, "")
+    logits = np.eye(6, dtype="float32")[[0, 1, 4, 4]]
+    found = report(task, logits, np.array([0, 1, 2, 2]), [4])
+    assert [row["class"] for row in found["classes"]] == ["cat", "dog", "owl", "4"]
+    assert found["macro_recall"] == pytest.approx(2 / 4) and found["classes"][3]["support"] == 0
+
+
+def test_a_regression_has_no_report(prices):
+    task = make_task("regression", NUMBERS, {}, "")
+    task.fit(prices[1])
+    assert report(task, *prices, [10, 20]) == {}

@@ -80,7 +80,10 @@ def test_pictures_of_a_run_are_files_and_on_the_dashboard(trained, tmp_path):
     assert "low energy" in done.stdout and f"visualdl --logdir {tmp_path}/vdl" in done.stdout
     done = call("tools/visualize.py", "filters", "-c", config, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
-    names = [f"{kind}_quick_octmobilenet" for kind in ("filters", "frequency_digits_3", "stages_digits_3")]
+    done = call("tools/visualize.py", "gradcam", "-c", config, "--index", 3, "--class", 7, "--output", tmp_path)
+    assert done.returncode == 0 and "explained" in done.stdout, done.stderr
+    kinds = ("filters", "frequency_digits_3", "gradcam_digits_3", "stages_digits_3")
+    names = [f"{kind}_quick_octmobilenet" for kind in kinds]
     assert sorted(path.stem for path in tmp_path.glob("*.png")) == names
     for name in names:
         (records,) = (tmp_path / "vdl" / name).iterdir()
