@@ -55,13 +55,13 @@ class TrainEpoch(paddle.callbacks.Callback):
         self.loss_sum, self.images = 0.0, 0
 
     def on_train_batch_end(self, step, logs=None):
-        loss, size = processes.mean(float(logs["loss"][0])), self.loader.step_size(step)
+        loss = processes.mean(float(logs["loss"][0])) * self.loader.update_size(step)  # the sum over the images
         lr = self.model._optimizer.get_lr()  # still this step's: the scheduler's callback runs last
         if not math.isfinite(loss):
             when = f"in epoch {self.progress.epoch + 1}, step {step + 1}"
             raise TrainingError(f"the loss is {loss} {when}, at learning rate {lr:g}; {_ADVICE}")
-        self.loss_sum += loss * size
-        self.images += size
+        self.loss_sum += loss
+        self.images += self.loader.step_size(step)
         (metric,) = self.model._metrics
         self.total = metric.total  # fit resets the metric before on_epoch_end
         self.progress.row.update(lr=float(lr), train_loss=self.loss_sum / self.images)
@@ -76,6 +76,18 @@ class TrainEpoch(paddle.callbacks.Callback):
         # Each process has its own running statistics of batch norm; all of them score and save the mean.
         state = self.model.network.state_dict().values()
         processes.average([value for value in state if value.stop_gradient])
+
+
+class Schedule(paddle.callbacks.LRScheduler):
+    """Steps the learning rate after each update; paddle's own callback does so after each batch."""
+
+    def __init__(self, loader: BatchLoader):
+        super().__init__()
+        self.loader = loader
+
+    def on_train_batch_end(self, step, logs=None):
+        if self.loader.ends_update(step):
+            super().on_train_batch_end(step, logs)
 
 
 class ProgressBar(paddle.callbacks.Callback):

@@ -96,6 +96,7 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
     model = build.build_trainer(config, network, task, loaders.train, scaling)
     now = processes.count_processes()
     if checkpoint is not None:
+        updates = progress.epoch * loaders.train.updates
         steps, batch_size, before = len(loaders.train), loaders.train.batch_size, progress.processes
         if before != now:
             logger.warning(
@@ -106,7 +107,7 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
                 batch_size * before,
                 steps,
             )
-        processes.raise_everywhere(lambda: load_checkpoint(model, checkpoint, scaling, progress.epoch * steps))
+        processes.raise_everywhere(lambda: load_checkpoint(model, checkpoint, scaling, updates))
     elif config.Global.pretrained_model:
         processes.raise_everywhere(lambda: load_pretrained(network, config.Global.pretrained_model))
     progress.processes = now

@@ -205,11 +205,13 @@ def _fit(setup: Setup, run_dir: RunDir, prepared: Prepared, dashboard: Dashboard
             prepared.model.fit(
                 loaders.train,
                 epochs=epochs - progress.epoch,
+                accumulate_grad_batches=loaders.train.update_freq,
                 verbose=0,
                 callbacks=[
                     callbacks.TrainEpoch(setup, loaders.train, progress),
                     callbacks.ProgressBar(progress, epochs, len(loaders.train)),
                     epoch_end,
+                    callbacks.Schedule(loaders.train),
                 ],
             )
     except (KeyboardInterrupt, SystemExit, MemoryError, RuntimeError, SystemError) as error:
