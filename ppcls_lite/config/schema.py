@@ -46,6 +46,9 @@ class Global:
     update_freq: Annotated[Positive, ADDED] = option(
         1, "batches whose gradients are averaged for each update, as one batch of so many times the images"
     )
+    early_stop_patience: Annotated[Positive | None, ADDED] = option(
+        None, "stop after so many epochs without a better score of the validation images; null trains all epochs"
+    )
     pretrained_model: str | None = option(
         None, "weights to start from or to evaluate: a run folder, a .pdparams or .safetensors file"
     )

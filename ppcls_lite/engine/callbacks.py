@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ppcls_lite.data import BatchLoader
 from ppcls_lite.engine.build import Loaders, seed_everything
-from ppcls_lite.engine.evaluate import evaluate
+from ppcls_lite.engine.evaluate import Scores, evaluate
 from ppcls_lite.runs.checkpoint import Snapshot, save_snapshot, take_snapshot
 from ppcls_lite.runs.dashboard import Dashboard
 from ppcls_lite.runs.run_dir import Progress, RunDir
@@ -140,22 +140,27 @@ class EpochEnd(paddle.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         progress, epochs = self.progress, self.settings.epochs
         number = progress.row["epoch"]
+        scores = None
         if number % self.settings.eval_interval == 0 or number == epochs:
-            self._score(number)
+            scores = self._score(number)
         row = dict(progress.row)
         progress.epoch = number
         progress.rows.append(row)
+        self.model.stop_training = progress.stops_early(self.settings.early_stop_patience)
+        last = number == epochs or self.model.stop_training
+        if last:
+            self.dashboard.add_pictures(self.part, lambda: self.task.pictures(scores.sums), number)
         progress.wall_s += time.perf_counter() - self.start
         if processes.rank() != 0:
             return
         logger.info("%s", describe_row(row, progress, epochs, self.task.headline.name))
         self.dashboard.add_row(row)
         self.unsaved = take_snapshot(self.model, progress)
-        if number % self.settings.save_interval == 0 or number in (epochs, progress.best_epoch):
+        if number % self.settings.save_interval == 0 or last or number == progress.best_epoch:
             self.save()
         self.run_dir.write_metrics(progress.rows, self.task)
 
-    def _score(self, number: int) -> None:
+    def _score(self, number: int) -> Scores:
         progress, headline = self.progress, self.task.headline
         scores = evaluate(self.model.network, self.task, self.loader)
         if not math.isfinite(scores.values["loss"]):
@@ -167,8 +172,7 @@ class EpochEnd(paddle.callbacks.Callback):
             if best is None or (score > best if headline.higher_is_better else score < best):
                 progress.best_val, progress.best_epoch = score, number
         self.dashboard.add_weights(self.model.network, number)
-        if number == self.settings.epochs:
-            self.dashboard.add_pictures(self.part, lambda: self.task.pictures(scores.sums), number)
+        return scores
 
     def save(self) -> None:
         """Write the checkpoint of the last finished epoch if it has not been written."""

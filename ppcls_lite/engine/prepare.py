@@ -89,6 +89,10 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
         processes.on_rank0(setup.source.fetch)
     dataset = processes.raise_everywhere(lambda: setup.source.load(setup.reading))
     loaders = processes.raise_everywhere(lambda: build.build_loaders(setup, dataset))
+    if config.Global.early_stop_patience and loaders.val is None:
+        raise UserError(
+            "Global.early_stop_patience needs validation images; set DataLoader.val_fraction, such as 0.1, or remove it"
+        )
     task.fit(loaders.train.split.targets[setup.column])
     build.seed_everything(config.Global.seed)
     network = build.share_batch_norm(build_network(setup), config.Global.sync_batch_norm)

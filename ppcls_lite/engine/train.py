@@ -169,7 +169,8 @@ def _run(setup: Setup, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
             if progress.epoch == 0 or dashboard.is_new:
                 dashboard.add_config(flatten(config.to_dict()))
                 dashboard.add_picture("training", tile(build.first_images(loaders.train, setup.input_size)))
-        if progress.epoch < config.Global.epochs:
+        patience = config.Global.early_stop_patience
+        if progress.epoch < config.Global.epochs and not progress.stops_early(patience):
             _fit(setup, run_dir, prepared, dashboard)
         last = progress.rows[-1]
         if "test_loss" not in last:  # the epochs were scored on validation images
@@ -177,6 +178,10 @@ def _run(setup: Setup, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
             last = {**last, **{f"test_{name}": value for name, value in scores.values.items()}}
             dashboard.add_pictures("test", lambda: task.pictures(scores.sums), progress.epoch)
         result = subject | conclude(last, progress, task, build.count_skipped(loaders)) | environment
+        if patience is not None:
+            result["stopped_early"] = progress.epoch < config.Global.epochs and progress.stops_early(patience)
+            if result["stopped_early"]:
+                logger.info("stopped early: epoch %d is the best, %d before", progress.best_epoch, patience)
         dashboard.add_hparams(hparams(setup), final_metrics(result), progress.epoch)
     if processes.rank() == 0:
         run_dir.write_result(result)

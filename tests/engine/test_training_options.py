@@ -5,6 +5,8 @@ import paddle
 import pytest
 
 from ppcls_lite.engine.train import train
+from ppcls_lite.runs.run_dir import Progress
+from ppcls_lite.utils.errors import UserError
 from tests.helpers import interrupt_at, rows
 
 # Without batch norm, whose statistics depend on the size of a batch, and with an incomplete last batch.
@@ -42,3 +44,43 @@ def test_accumulated_gradients_equal_a_large_batch(tiny, tmp_path, monkeypatch):
     interrupt_and_resume(tiny, monkeypatch, "resumed", **settings)
     for name in ("last.pdparams", "checkpoints/epoch_0003/model.pdopt"):
         assert (tmp_path / "resumed" / name).read_bytes() == (tmp_path / "accumulated" / name).read_bytes()
+
+
+def test_early_stopping_waits_for_a_better_epoch_and_survives_a_resume(tiny, tmp_path, monkeypatch):
+    """At this learning rate the weights hardly change, so the first epoch stays the best."""
+    settings = {
+        "Global.epochs": 9,
+        "Global.early_stop_patience": 3,
+        "DataLoader.val_fraction": 0.1,
+        "Optimizer.lr": {"learning_rate": 1e-12},
+        "Arch": {"name": "lenet"},
+        "DataLoader.image_size": 28,
+    }
+    result = train(tiny("whole", **settings))
+    assert result["stopped_early"] is True and result["best_epoch"] == 1 and result["epochs"] == 4
+    resumed = interrupt_and_resume(tiny, monkeypatch, "resumed", **settings)
+    assert resumed["stopped_early"] and len(rows(tmp_path / "resumed")) == 4
+    assert (tmp_path / "resumed" / "last.pdparams").read_bytes() == (tmp_path / "whole" / "last.pdparams").read_bytes()
+    # A finished run is not continued, even if it was killed before it wrote its result.
+    monkeypatch.setattr(paddle.Model, "fit", lambda *a, **k: pytest.fail("trained again"))
+    assert train(tiny("whole", **settings, **{"Global.resume": "auto"})) == result
+    (tmp_path / "whole" / "result.json").unlink()
+    assert train(tiny("whole", **settings, **{"Global.resume": "auto"})) == result
+
+
+def test_early_stopping_needs_validation_images(tiny):
+    with pytest.raises(UserError, match=r"Global.early_stop_patience needs validation images; set DataLoader.val_fr"):
+        train(tiny(**{"Global.early_stop_patience": 1}))
+
+
+@pytest.mark.parametrize(("interval", "patience", "stop"), [(1, 2, 3), (2, 2, 4), (2, 3, 6)])
+def test_only_scored_epochs_stop(interval, patience, stop):
+    progress = Progress()
+    for epoch in range(1, 10):
+        progress.epoch = epoch
+        scored = epoch % interval == 0
+        progress.rows.append({"val_loss": 1.0} if scored else {})
+        progress.best_epoch = progress.best_epoch or (epoch if scored else None)
+        if progress.stops_early(patience):
+            break
+    assert progress.epoch == stop
