@@ -43,6 +43,12 @@ class Global:
     output_dir: str = option("", "the run's own folder; by default output/NAME")
     eval_interval: Positive = option(1, "epochs between evaluations; the last epoch is always evaluated")
     save_interval: Positive = option(1, "epochs between checkpoints; the last epoch is always saved")
+    update_freq: Annotated[Positive, ADDED] = option(
+        1, "batches whose gradients are averaged for each update, as one batch of so many times the images"
+    )
+    early_stop_patience: Annotated[Positive | None, ADDED] = option(
+        None, "stop after so many epochs without a better score of the validation images; null trains all epochs"
+    )
     pretrained_model: str | None = option(
         None,
         "weights to start from, whose head may have other outputs, or to evaluate: a run folder, a .pdparams or "
@@ -108,7 +114,7 @@ class LearningRate:
     name: Literal["Constant", "Step", "Cosine"] = option("Constant", "schedule")
     learning_rate: PositiveFloat = option(1e-3, "the highest value")
     base_batch_size: Positive | None = option(
-        None, "total images per step that learning_rate is meant for; the rate is scaled in proportion"
+        None, "total images per update that learning_rate is meant for; the rate is scaled in proportion"
     )
     warmup_epochs: NonNegativeFloat = option(0.0, "epochs of linear rise from 0")
     decay_epochs: tuple[Positive, ...] = option((), "Step: multiply by gamma after each of these epochs")

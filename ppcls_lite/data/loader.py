@@ -23,6 +23,9 @@ class BatchLoader:
     all its images even if processes have batches of different sizes. ``class_weights`` multiply them; a mixed image has
     the mean of its classes' weights. In scoring, each weight is 1.
 
+    With ``update_freq`` the gradients of that many steps are added up for each update, and the weights of these steps
+    together add up to the number of processes. The last update of an epoch has the steps that are left.
+
     Args:
         split: the images.
         column: the target.
@@ -36,6 +39,7 @@ class BatchLoader:
         balanced: draw each class equally often in training. An epoch keeps its length, so images of rare classes are
             drawn several times and some of frequent classes not at all.
         drop_last: drop an incomplete last batch.
+        update_freq: steps for each update.
         seed: seed for order and augmentation.
         rank, world_size: this process and the number of processes. With ``shuffle``, a step takes the images that one
             process with ``batch_size * world_size`` would take; this process gets every ``world_size``-th of them, and
@@ -60,13 +64,14 @@ class BatchLoader:
         class_weights: np.ndarray | None = None,
         balanced: bool = False,
         drop_last: bool = False,
+        update_freq: int = 1,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
     ):
         self.split, self.column, self.batch_size = split, column, batch_size
         self.shuffle, self.crop_padding, self.flip, self.drop_last = shuffle, crop_padding, flip, drop_last
-        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.update_freq, self.seed, self.rank, self.world_size = update_freq, seed, rank, world_size
         self.pipeline, self.classes, self.class_weights, self.balanced = pipeline, classes, class_weights, balanced
         self.epoch = 0
         if drop_last and len(self) == 0:
@@ -101,6 +106,20 @@ class BatchLoader:
         last = step == len(self) - 1 and not self.drop_last
         return len(self.split) - step * size if last else size
 
+    @property
+    def updates(self) -> int:
+        """Number of updates of one epoch."""
+        return -(-len(self) // self.update_freq)
+
+    def ends_update(self, step: int) -> bool:
+        """Whether the weights are updated after a step."""
+        return (step + 1) % self.update_freq == 0 or step + 1 == len(self)
+
+    def update_size(self, step: int) -> int:
+        """Number of images, over all processes, of the update that a training step belongs to."""
+        first = step - step % self.update_freq
+        return sum(map(self.step_size, range(first, min(first + self.update_freq, len(self)))))
+
     def batches(self) -> list[np.ndarray]:
         """This process's batches of the epoch, as indices into the split."""
         if not self.shuffle:
@@ -127,7 +146,7 @@ class BatchLoader:
                 images = random_crop(images, self.crop_padding, augmentation)
             if self.flip:
                 images = random_flip(images, augmentation)
-            weights = np.full(len(chosen), self.world_size / self.step_size(step) if self.shuffle else 1.0)
+            weights = np.full(len(chosen), self.world_size / self.update_size(step) if self.shuffle else 1.0)
             targets = target[chosen]
             if pipeline is not None and pipeline.batch:
                 images, targets = pipeline.mix(images, self._soft(targets), augmentation)

@@ -120,7 +120,8 @@ def build_loaders(setup: Setup, dataset: Dataset) -> Loaders:
         "class_weights": weights,
         "balanced": data.sampler == "balanced",
     }
-    order = {"shuffle": True, "drop_last": data.drop_last, "seed": setup.config.Global.seed}
+    run = setup.config.Global
+    order = {"shuffle": True, "drop_last": data.drop_last, "update_freq": run.update_freq, "seed": run.seed}
     return Loaders(
         BatchLoader(train, column, data.batch_size, **order, **training, **place),
         val and BatchLoader(val, column, data.eval_batch_size, **place),
@@ -209,8 +210,8 @@ def build_trainer(
 ) -> paddle.Model:
     """A ``paddle.Model``, prepared to train on ``loader``; ``scaling`` is from :func:`loss_scaling`."""
     model = paddle.Model(network)
-    peak = scaled_rate(config.Optimizer.lr, loader.batch_size * loader.world_size)
-    schedule = build_schedule(config.Optimizer.lr, peak, len(loader), config.Global.epochs)
+    peak = scaled_rate(config.Optimizer.lr, loader.batch_size * loader.world_size * loader.update_freq)
+    schedule = build_schedule(config.Optimizer.lr, peak, loader.updates, config.Global.epochs)
     model.prepare(
         build_optimizer(config.Optimizer, schedule, network),
         WeightedLoss(task),

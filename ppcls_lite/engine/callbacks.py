@@ -56,13 +56,13 @@ class TrainEpoch(paddle.callbacks.Callback):
         self.loss_sum, self.images = 0.0, 0
 
     def on_train_batch_end(self, step, logs=None):
-        loss, size = processes.mean(float(logs["loss"][0])), self.loader.step_size(step)
+        loss = processes.mean(float(logs["loss"][0])) * self.loader.update_size(step)  # the sum over the images
         lr = self.model._optimizer.get_lr()  # still this step's: the scheduler's callback runs last
         if not math.isfinite(loss):
             when = f"in epoch {self.progress.epoch + 1}, step {step + 1}"
             raise TrainingError(f"the loss is {loss} {when}, at learning rate {lr:g}; {_ADVICE}")
-        self.loss_sum += loss * size
-        self.images += size
+        self.loss_sum += loss
+        self.images += self.loader.step_size(step)
         (metric,) = self.model._metrics
         self.total = metric.total  # fit resets the metric before on_epoch_end
         self.progress.row.update(lr=float(lr), train_loss=self.loss_sum / self.images)
@@ -79,6 +79,18 @@ class TrainEpoch(paddle.callbacks.Callback):
         if not self.is_frozen:
             state = self.model.network.state_dict().values()
             processes.average([value for value in state if value.stop_gradient])
+
+
+class Schedule(paddle.callbacks.LRScheduler):
+    """Steps the learning rate after each update; paddle's own callback does so after each batch."""
+
+    def __init__(self, loader: BatchLoader):
+        super().__init__()
+        self.loader = loader
+
+    def on_train_batch_end(self, step, logs=None):
+        if self.loader.ends_update(step):
+            super().on_train_batch_end(step, logs)
 
 
 class ProgressBar(paddle.callbacks.Callback):
@@ -137,13 +149,17 @@ class EpochEnd(paddle.callbacks.Callback):
         row = dict(progress.row)
         progress.epoch = number
         progress.rows.append(row)
+        self.model.stop_training = progress.stops_early(self.settings.early_stop_patience)
+        last = number == epochs or self.model.stop_training
+        if last:
+            self.dashboard.add_pictures(self.part, lambda: self.task.pictures(self.scores.sums), number)
         progress.wall_s += time.perf_counter() - self.start
         if processes.rank() != 0:
             return
         logger.info("%s", describe_row(row, progress, epochs, self.task.headline.name))
         self.dashboard.add_row(row)
         self.unsaved = take_snapshot(self.model, progress)
-        if number % self.settings.save_interval == 0 or number in (epochs, progress.best_epoch):
+        if number % self.settings.save_interval == 0 or last or number == progress.best_epoch:
             self.save()
         self.run_dir.write_metrics(progress.rows, self.task)
 
@@ -160,8 +176,6 @@ class EpochEnd(paddle.callbacks.Callback):
                 progress.best_val, progress.best_epoch = score, number
         self.dashboard.add_weights(self.model.network, number)
         self.dashboard.add_report(self.part, lambda: self.task.report(scores.sums), number)
-        if number == self.settings.epochs:
-            self.dashboard.add_pictures(self.part, lambda: self.task.pictures(scores.sums), number)
 
     def save(self) -> None:
         """Write the checkpoint of the last finished epoch if it has not been written."""

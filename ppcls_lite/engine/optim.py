@@ -9,7 +9,7 @@ from ppcls_lite.config.schema import LearningRate, Optimizer
 
 
 def scaled_rate(config: LearningRate, global_batch: int) -> float:
-    """The peak learning rate for steps of ``global_batch`` images over all processes.
+    """The peak learning rate for updates from ``global_batch`` images over all processes.
 
     With ``base_batch_size`` it is proportional to the batch: the linear scaling rule of Goyal et al., "Accurate, Large
     Minibatch SGD", arXiv:1706.02677, section 2.1, which is meant to be used with warm-up.
@@ -18,18 +18,18 @@ def scaled_rate(config: LearningRate, global_batch: int) -> float:
 
 
 def build_schedule(
-    config: LearningRate, peak: float, steps_per_epoch: int, epochs: int
+    config: LearningRate, peak: float, updates_per_epoch: int, epochs: int
 ) -> schedules.LRScheduler | float:
-    """A Paddle scheduler that is stepped once a training step, or a number if the learning rate is constant.
+    """A Paddle scheduler that is stepped once an update, or a number if the learning rate is constant.
 
     Warm-up rises linearly from 0 to ``peak``; then the schedule runs until the end of the last epoch.
     """
-    warmup = round(config.warmup_epochs * steps_per_epoch)
+    warmup = round(config.warmup_epochs * updates_per_epoch)
     after: schedules.LRScheduler | float = peak
     if config.name == "Cosine":
-        after = schedules.CosineAnnealingDecay(peak, T_max=max(1, epochs * steps_per_epoch - warmup))
+        after = schedules.CosineAnnealingDecay(peak, T_max=max(1, epochs * updates_per_epoch - warmup))
     elif config.name == "Step":
-        milestones = [epoch * steps_per_epoch - warmup for epoch in config.decay_epochs]
+        milestones = [epoch * updates_per_epoch - warmup for epoch in config.decay_epochs]
         after = schedules.MultiStepDecay(peak, milestones, gamma=config.gamma)
     return schedules.LinearWarmup(after, warmup, start_lr=0.0, end_lr=peak) if warmup else after
 

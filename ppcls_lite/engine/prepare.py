@@ -95,6 +95,10 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
         processes.on_rank0(setup.source.fetch)
     dataset = processes.raise_everywhere(lambda: setup.source.load(setup.reading))
     loaders = processes.raise_everywhere(lambda: build.build_loaders(setup, dataset))
+    if config.Global.early_stop_patience and loaders.val is None:
+        raise UserError(
+            "Global.early_stop_patience needs validation images; set DataLoader.val_fraction, such as 0.1, or remove it"
+        )
     task.fit(loaders.train.split.targets[setup.column])
     build.seed_everything(config.Global.seed)
     network, is_frozen = build_network(setup), config.Optimizer.backbone_lr_factor == 0
@@ -105,6 +109,7 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
     model = build.build_trainer(config, network, task, loaders.train, scaling)
     now, fresh = processes.count_processes(), []
     if checkpoint is not None:
+        updates = progress.epoch * loaders.train.updates
         steps, batch_size, before = len(loaders.train), loaders.train.batch_size, progress.processes
         if before != now:
             logger.warning(
@@ -115,7 +120,7 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
                 batch_size * before,
                 steps,
             )
-        processes.raise_everywhere(lambda: load_checkpoint(model, checkpoint, scaling, progress.epoch * steps))
+        processes.raise_everywhere(lambda: load_checkpoint(model, checkpoint, scaling, updates))
     elif config.Global.pretrained_model:
         fresh = processes.raise_everywhere(lambda: load_initial(network, config.Global.pretrained_model))
     progress.processes = now

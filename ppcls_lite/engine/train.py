@@ -169,7 +169,9 @@ def _run(setup: Setup, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
             if progress.epoch == 0 or dashboard.is_new:
                 dashboard.add_config(flatten(config.to_dict()))
                 dashboard.add_picture("training", tile(build.first_images(loaders.train, setup.input_size)))
-        scores = _fit(setup, run_dir, prepared, dashboard) if progress.epoch < config.Global.epochs else None
+        patience = config.Global.early_stop_patience
+        ended = progress.epoch >= config.Global.epochs or progress.stops_early(patience)
+        scores = None if ended else _fit(setup, run_dir, prepared, dashboard)
         last = progress.rows[-1]
         if scores is None or "test_loss" not in last:  # resumed after the last epoch, or scored on validation images
             scores = evaluate(prepared.model.network, task, loaders.test)
@@ -181,6 +183,10 @@ def _run(setup: Setup, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
         classes = report.pop("classes") if len(report.get("classes", ())) > MAX_ROWS else None
         details = {f"test_{name}": value for name, value in report.items()}
         result = subject | conclude(last, progress, task, build.count_skipped(loaders)) | details | environment
+        if patience is not None:
+            result["stopped_early"] = progress.epoch < config.Global.epochs and progress.stops_early(patience)
+            if result["stopped_early"]:
+                logger.info("stopped early: epoch %d is the best, %d before", progress.best_epoch, patience)
         dashboard.add_hparams(hparams(setup), final_metrics(result), progress.epoch)
     if processes.rank() == 0:
         if classes is not None:
@@ -212,11 +218,13 @@ def _fit(setup: Setup, run_dir: RunDir, prepared: Prepared, dashboard: Dashboard
             prepared.model.fit(
                 loaders.train,
                 epochs=epochs - progress.epoch,
+                accumulate_grad_batches=loaders.train.update_freq,
                 verbose=0,
                 callbacks=[
                     callbacks.TrainEpoch(setup, loaders.train, progress),
                     callbacks.ProgressBar(progress, epochs, len(loaders.train)),
                     epoch_end,
+                    callbacks.Schedule(loaders.train),
                 ],
             )
     except (KeyboardInterrupt, SystemExit, MemoryError, RuntimeError, SystemError) as error:

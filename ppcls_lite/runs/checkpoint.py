@@ -82,12 +82,12 @@ def restore_weights(run_dir: RunDir, progress: Progress) -> None:
             shutil.copyfile(folder / WEIGHTS, temporary)
 
 
-def load_checkpoint(model: paddle.Model, checkpoint: Path, loss_scaling: dict | None, steps: int) -> None:
+def load_checkpoint(model: paddle.Model, checkpoint: Path, loss_scaling: dict | None, updates: int) -> None:
     """Restore weights, optimizer, schedule and loss scaler of a prepared model.
 
     Args:
         loss_scaling: the scaler's arguments under AMP, else None.
-        steps: how many steps of this run are finished. The schedule is computed from them, since the checkpoint may be
+        updates: number of finished updates of this run. The schedule is computed from them, since the checkpoint may be
             another run's, or of another number of processes, whose epochs have other steps.
 
     Raises:
@@ -98,7 +98,7 @@ def load_checkpoint(model: paddle.Model, checkpoint: Path, loss_scaling: dict | 
     _check_optimizer_state(model, state, checkpoint / OPTIMIZER)
     schedule = model._optimizer._learning_rate
     if "LR_Scheduler" in state:
-        for _ in range(steps):
+        for _ in range(updates):
             schedule.step()
         state = {**state, "LR_Scheduler": schedule.state_dict()}
     model._optimizer.set_state_dict(state)

@@ -54,6 +54,13 @@ class Progress:
         stored = {key: value for key, value in dataclasses.asdict(self).items() if key != "row"}
         return json.dumps(stored, indent=1) + "\n"
 
+    def stops_early(self, patience: int | None) -> bool:
+        """Whether the last epoch was scored, and the best one is at least ``patience`` epochs before it."""
+        if patience is None or self.best_epoch is None or not self.rows:
+            return False
+        scored = any(column.startswith("val_") for column in self.rows[-1])
+        return scored and self.epoch - self.best_epoch >= patience
+
 
 class RunDir:
     """Paths and files of one run, see docs/run_directory.md."""

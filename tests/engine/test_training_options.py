@@ -1,0 +1,86 @@
+"""Accumulated gradients, averaged weights, mixed precision, static graphs and early stopping keep their promises."""
+
+import numpy as np
+import paddle
+import pytest
+
+from ppcls_lite.engine.train import train
+from ppcls_lite.runs.run_dir import Progress
+from ppcls_lite.utils.errors import UserError
+from tests.helpers import interrupt_at, rows
+
+# Without batch norm, whose statistics depend on the size of a batch, and with an incomplete last batch.
+NO_NORM = {
+    "Arch": {"name": "lenet"},
+    "DataLoader.image_size": 28,
+    "DataLoader.crop_padding": 0,
+    "DataLoader.train_subset": 60,
+    "DataLoader.test_subset": 40,
+    "DataLoader.drop_last": False,
+    "Optimizer.lr": {"name": "Cosine", "learning_rate": 0.05, "base_batch_size": 24, "warmup_epochs": 1},
+}
+
+
+def interrupt_and_resume(tiny, monkeypatch, name, **settings):
+    """The result of a run that is stopped in its third epoch and resumed."""
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, epoch=3, step=1)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny(name, **settings))
+    return train(tiny(name, **settings, **{"Global.resume": "auto"}))
+
+
+def test_accumulated_gradients_equal_a_large_batch(tiny, tmp_path, monkeypatch):
+    """60 images are updates of 24, 24 and 12, the last one a remainder of 8 and 4."""
+    train(tiny("large", **NO_NORM, **{"DataLoader.batch_size": 24}))
+    settings = {**NO_NORM, "DataLoader.batch_size": 8, "Global.update_freq": 3}
+    train(tiny("accumulated", **settings))
+    large, accumulated = (paddle.load(str(tmp_path / name / "last.pdparams")) for name in ("large", "accumulated"))
+    for key, value in large.items():
+        np.testing.assert_allclose(accumulated[key].numpy(), value.numpy(), atol=2e-6)
+    for one, other in zip(rows(tmp_path / "large"), rows(tmp_path / "accumulated"), strict=True):
+        assert one["lr"] == other["lr"]
+        assert float(one["train_loss"]) == pytest.approx(float(other["train_loss"]), abs=1e-5)
+    interrupt_and_resume(tiny, monkeypatch, "resumed", **settings)
+    for name in ("last.pdparams", "checkpoints/epoch_0003/model.pdopt"):
+        assert (tmp_path / "resumed" / name).read_bytes() == (tmp_path / "accumulated" / name).read_bytes()
+
+
+def test_early_stopping_waits_for_a_better_epoch_and_survives_a_resume(tiny, tmp_path, monkeypatch):
+    """At this learning rate the weights hardly change, so the first epoch stays the best."""
+    settings = {
+        "Global.epochs": 9,
+        "Global.early_stop_patience": 3,
+        "DataLoader.val_fraction": 0.1,
+        "Optimizer.lr": {"learning_rate": 1e-12},
+        "Arch": {"name": "lenet"},
+        "DataLoader.image_size": 28,
+    }
+    result = train(tiny("whole", **settings))
+    assert result["stopped_early"] is True and result["best_epoch"] == 1 and result["epochs"] == 4
+    resumed = interrupt_and_resume(tiny, monkeypatch, "resumed", **settings)
+    assert resumed["stopped_early"] and len(rows(tmp_path / "resumed")) == 4
+    assert (tmp_path / "resumed" / "last.pdparams").read_bytes() == (tmp_path / "whole" / "last.pdparams").read_bytes()
+    # A finished run is not continued, even if it was killed before it wrote its result.
+    monkeypatch.setattr(paddle.Model, "fit", lambda *a, **k: pytest.fail("trained again"))
+    assert train(tiny("whole", **settings, **{"Global.resume": "auto"})) == result
+    (tmp_path / "whole" / "result.json").unlink()
+    assert train(tiny("whole", **settings, **{"Global.resume": "auto"})) == result
+
+
+def test_early_stopping_needs_validation_images(tiny):
+    with pytest.raises(UserError, match=r"Global.early_stop_patience needs validation images; set DataLoader.val_fr"):
+        train(tiny(**{"Global.early_stop_patience": 1}))
+
+
+@pytest.mark.parametrize(("interval", "patience", "stop"), [(1, 2, 3), (2, 2, 4), (2, 3, 6)])
+def test_only_scored_epochs_stop(interval, patience, stop):
+    progress = Progress()
+    for epoch in range(1, 10):
+        progress.epoch = epoch
+        scored = epoch % interval == 0
+        progress.rows.append({"val_loss": 1.0} if scored else {})
+        progress.best_epoch = progress.best_epoch or (epoch if scored else None)
+        if progress.stops_early(patience):
+            break
+    assert progress.epoch == stop
