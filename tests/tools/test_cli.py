@@ -10,6 +10,7 @@ import time
 import pytest
 from visualdl import LogReader
 
+from tests.data.pictures import write_folder
 from tests.tools.helpers import QUICK, ROOT, SMALL, call
 
 
