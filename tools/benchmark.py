@@ -6,7 +6,7 @@
   python tools/benchmark.py deploy resnet50 oct_resnet50 --backend onnxruntime paddle --threads 1 --profile
   python tools/benchmark.py deploy oct_resnet50 oct_mobilenet --alphas 0 .125 .25 .5 .75 --plot alphas.png
   python tools/benchmark.py train-step resnet50 oct_resnet50 --image-size 64 --batch-size 32 --exchanges
-  python tools/benchmark.py loader
+  python tools/benchmark.py loader -c configs/photos.yaml -o DataLoader.root=photos DataLoader.num_workers=2
   python tools/benchmark.py scaling resnet50 oct_resnet50 --bandwidth 12
   python -m paddle.distributed.launch --nproc_per_node 2 tools/benchmark.py scaling resnet20
 
@@ -16,7 +16,8 @@ with the plain networks that they replace. --alphas measures octave networks at 
 train-step: seconds of a training step (forward, backward, SGD with momentum) and its ratio to the first network's.
 --exchanges also times octave networks with two other ways to add the upsampled low branch: nn.Upsample, and reshape
 with broadcast.
-loader: images/s of crop and flip at 32 px, in one process.
+loader: images/s of the training images of a configuration, of decoding their files alone (by the same workers, in full
+size) and of reading them (the pixels that training takes, resized); without -c, of crop and flip at 32 px.
 scaling: seconds of a training step and of its gradient exchange (measured if several processes are started), and the
 predicted efficiency of more processes (docs/scaling.md).
 """
@@ -30,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ppcls_lite.config.options import Fraction, NonNegative, Positive, PositiveFloat, Threads, coerce
 from ppcls_lite.measure import tables
 from ppcls_lite.measure.subject import parse_subjects
+from ppcls_lite.tasks.setup import load_setup
 from ppcls_lite.utils import cli, processes
 from ppcls_lite.utils.errors import UserError
 
@@ -90,8 +92,10 @@ def parse():
     step.add_argument("--batch-size", type=int, default=32, help="images per step (default 32)")
     step.add_argument("--exchanges", action="store_true", help="also time octave networks with other exchanges")
     step.set_defaults(run=benchmark_train_step)
-    loader.add_argument("--images", type=int, default=50_000, help="images per epoch (default 50000)")
-    loader.add_argument("--batch-size", type=int, default=256, help="images per batch (default 256)")
+    loader.add_argument("-c", "--config", metavar="CONFIG", help="YAML file, see configs/ (default: random images)")
+    cli.add_overrides(loader, "settings that override the file's, such as DataLoader.num_workers=4")
+    loader.add_argument("--images", type=int, help="random images per epoch (default 50000)")
+    loader.add_argument("--batch-size", type=int, help="random images per batch (default 256)")
     loader.set_defaults(run=benchmark_loader)
     scaling.add_argument("--batch-size", type=int, default=32, help="images per step and process (default 32)")
     scaling.add_argument("--bandwidth", type=float, metavar="GB/S", help="between processes (default: as measured)")
@@ -166,15 +170,37 @@ def benchmark_deploy(args) -> None:
 
 
 def benchmark_loader(args) -> None:
+    if args.override and args.config is None:
+        raise UserError("-o changes settings of a configuration; give one with -c CONFIG")
+    setup = load_setup(args.config, args.override) if args.config else None
     start("cpu")
-    from ppcls_lite.measure.steps import time_loader
+    from ppcls_lite.engine.build import build_loaders
+    from ppcls_lite.measure.steps import random_loader, time_loader
+    from ppcls_lite.measure.timing import median_ratio
 
-    times = time_loader(args.images, args.batch_size, args.rounds).record()
-    facts = {"images": args.images, "batch": args.batch_size, "rounds": args.rounds}
-    median, fastest, slowest = (f"{args.images / seconds:,.0f}" for seconds in times.values())
-    row = {"images/s (slowest to fastest)": f"{median} ({slowest} to {fastest})"}
-    record = {**times, "images_per_sec": args.images / times["seconds"]}
-    print(tables.render(args.format, facts, [record], [("", [row])]))
+    if setup is None:
+        loader = random_loader(args.images or 50_000, args.batch_size or 256)
+        facts = {"images": len(loader.split), "batch": loader.batch_size, "rounds": args.rounds}
+    else:
+        given = [name for name in ("images", "batch_size") if getattr(args, name) is not None]
+        if given:
+            option = f"--{given[0].replace('_', '-')}"
+            raise UserError(f"{option} is for random images; with -c, set DataLoader.train_subset or batch_size by -o")
+        loader = build_loaders(setup, setup.source.load(setup.reading)).train
+        data = setup.config.DataLoader
+        facts = {"config": args.config, "images": len(loader.split), "batch": loader.batch_size}
+        facts |= {"workers": data.num_workers, "rounds": args.rounds}
+    number = sum(map(len, loader.batches()))
+    records, rows = [], []
+    timings = time_loader(loader, args.rounds)
+    for name, timing in timings.items():
+        times = timing.record()
+        median, fastest, slowest = (f"{number / seconds:,.0f}" for seconds in times.values())
+        ratio = median_ratio(timing, timings["loader"])
+        records.append({"measured": name, **times, "images_per_sec": number / times["seconds"], "loader_ratio": ratio})
+        row = {"measured": name, "images/s (slowest to fastest)": f"{median} ({slowest} to {fastest})"}
+        rows.append({**row, "loader / it": f"{ratio:.2f}"})
+    print(tables.render(args.format, facts, records, [("", rows)]))
 
 
 def benchmark_train_step(args) -> None:

@@ -294,17 +294,21 @@ class Augmentation:
 
     Args:
         seed, epoch: what the numbers depend on.
-        positions: for each batch of this process the positions of its images, int64 [n].
+        step_size: images of a step over all processes, except the last one.
+        rank, world_size: this process, which has every ``world_size``-th image of a step, and the number of processes.
     """
 
     pipeline: Pipeline
     seed: int
     epoch: int
-    positions: Sequence[np.ndarray]
+    step_size: int
+    rank: int = 0
+    world_size: int = 1
 
     def generator(self, batch: int, i: int) -> np.random.Generator:
         """The random numbers of image ``i`` of a batch."""
-        return np.random.default_rng([self.seed, self.epoch, _STREAM, int(self.positions[batch][i])])
+        position = batch * self.step_size + self.rank + i * self.world_size
+        return np.random.default_rng([self.seed, self.epoch, _STREAM, position])
 
 
 def parse_transforms(

@@ -137,9 +137,9 @@ class BatchLoader:
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         augmentation = np.random.default_rng([self.seed, self.epoch, 1 + self.rank])
         target = self.split.targets[self.column]
-        batches, pipeline = self.batches(), self.pipeline
-        augmented = pipeline and Augmentation(pipeline, self.seed, self.epoch, self._positions(batches))
-        for step, (images, chosen) in enumerate(self.split.images.read(batches, augmented)):
+        pipeline, step_size = self.pipeline, self.batch_size * self.world_size
+        transforms = pipeline and Augmentation(pipeline, self.seed, self.epoch, step_size, self.rank, self.world_size)
+        for step, (images, chosen) in enumerate(self.split.images.read(self.batches(), transforms)):
             if not len(chosen):
                 raise UserError("no image of a batch could be read; tools/train.py --check-data lists unreadable files")
             if self.crop_padding:
@@ -153,11 +153,6 @@ class BatchLoader:
             if self.class_weights is not None:
                 weights *= targets @ self.class_weights if targets.ndim == 2 else self.class_weights[targets]
             yield images, targets, weights.astype(np.float32)
-
-    def _positions(self, batches: list[np.ndarray]) -> list[np.ndarray]:
-        """The positions of the batches' images in the epoch, which do not depend on the number of processes."""
-        size = self.batch_size * self.world_size
-        return [step * size + self.rank + self.world_size * np.arange(len(batch)) for step, batch in enumerate(batches)]
 
     def _soft(self, targets: np.ndarray) -> np.ndarray:
         """Targets that can be mixed: one-hot float32 [N, classes] of classes, else float32 [N]."""

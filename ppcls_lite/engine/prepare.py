@@ -1,6 +1,7 @@
 """``prepare(setup)``: all that a run needs before its first step, for training and for planning."""
 
 import contextlib
+import dataclasses
 import datetime
 import logging
 from collections.abc import Callable, Iterable
@@ -94,6 +95,7 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
     if processes.count_processes() > 1:
         processes.on_rank0(setup.source.fetch)
     dataset = processes.raise_everywhere(lambda: setup.source.load(setup.reading))
+    dataset = dataclasses.replace(dataset, sha256=processes.on_rank0(lambda: dataset.sha256))
     loaders = processes.raise_everywhere(lambda: build.build_loaders(setup, dataset))
     if config.Global.early_stop_patience and loaders.val is None:
         raise UserError(

@@ -1,7 +1,9 @@
 """What is timed: inference, training steps and the data loader."""
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import paddle
@@ -10,6 +12,9 @@ from paddle import Tensor, nn
 from ppcls_lite.arch import octave
 from ppcls_lite.data import BatchLoader
 from ppcls_lite.data.dataset import labeled
+from ppcls_lite.data.files import ImageFiles
+from ppcls_lite.data.image_file import load_region
+from ppcls_lite.data.workers import map_in_workers
 from ppcls_lite.measure.subject import Subject
 from ppcls_lite.measure.timing import Timing, time_in_turns
 from ppcls_lite.utils.device import synchronize
@@ -88,10 +93,45 @@ def with_exchange(step: Callable[[], None], add_upsampled: Callable[[Tensor, Ten
     return other_step
 
 
-def time_loader(images: int, batch_size: int, rounds: int) -> Timing:
-    """Seconds of an epoch over ``images`` random 3x32x32 images with crop and flip, in one process."""
+def random_loader(images: int, batch_size: int) -> BatchLoader:
+    """A loader of random 3x32x32 images with crop and flip."""
     check_room(3 * 32 * 32 * images, f"{images} images")
     rng = np.random.default_rng(0)
     split = labeled(rng.integers(0, 256, (images, 3, 32, 32), dtype=np.uint8), rng.integers(0, 10, images))
-    loader = BatchLoader(split, "label", batch_size, shuffle=True, crop_padding=4, flip=True)
-    return time_in_turns({"loader": lambda: [None for _ in loader]}, rounds, warmup=1)["loader"]
+    return BatchLoader(split, "label", batch_size, shuffle=True, crop_padding=4, flip=True)
+
+
+def time_loader(loader: BatchLoader, rounds: int) -> dict[str, Timing]:
+    """Seconds of an epoch of ``loader`` and, for image files, of their decoding alone.
+
+    ``decoding`` is by the same workers and in the same order: each file is decoded in full size, and the pixels are
+    dropped. ``reading`` also resizes what the loader takes of each image, from a file decoded at the smallest scale.
+    """
+    images, batches = loader.split.images, loader.batches()
+    calls = {"loader": lambda: _exhaust(loader)}
+    if isinstance(images, ImageFiles):
+        reading, pipeline = images.reading, loader.pipeline
+
+        def decode(number: int) -> tuple[np.ndarray, None]:
+            for index in batches[number]:
+                load_region(images.path(index), reading.channels)
+            return np.zeros(1, np.uint8), None
+
+        def read(number: int) -> tuple[np.ndarray, None]:
+            rng = np.random.default_rng(number)
+            for index in batches[number]:
+                if pipeline is None or pipeline.region is None:
+                    reading.load(images.path(index))
+                else:
+                    region = functools.partial(pipeline.region.region, rng=rng)
+                    load_region(images.path(index), reading.channels, region)
+            return np.zeros(1, np.uint8), None
+
+        calls["decoding"] = lambda: _exhaust(map_in_workers(decode, len(batches), reading.num_workers))
+        calls["reading"] = lambda: _exhaust(map_in_workers(read, len(batches), reading.num_workers))
+    return time_in_turns(calls, rounds, warmup=1)
+
+
+def _exhaust(batches: Iterable[Any]) -> None:
+    for _ in batches:
+        pass

@@ -270,6 +270,14 @@ def test_missing_files_are_told_before_the_first_batch(with_broken):
     assert len(dataset.parts["train"]) == IMAGES + 2 and dataset.official is None
 
 
+def test_only_process_0_looks_at_all_files(names, monkeypatch):
+    parts = {"train": (names, np.zeros(IMAGES, np.int64))}
+    assert len(files_dataset(DataSpec("x", {}), parts, Reading(3, 8), "x").sha256) == 64
+    monkeypatch.setenv("PADDLE_TRAINER_ID", "1")
+    monkeypatch.setattr(FileNames, "sizes", lambda self: pytest.fail("process 1 did"))
+    assert files_dataset(DataSpec("x", {}), parts, Reading(3, 8), "x").sha256 == ""
+
+
 def test_shared_memory_that_is_too_small_is_told(monkeypatch):
     monkeypatch.setattr(workers.shutil, "disk_usage", lambda _place: type("Usage", (), {"free": 64 << 20}))
     check_shared_memory(batch_bytes=4 << 20, num_workers=2)

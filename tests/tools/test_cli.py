@@ -10,6 +10,7 @@ import time
 import pytest
 from visualdl import LogReader
 
+from tests.data.pictures import write_folder
 from tests.tools.helpers import QUICK, ROOT, SMALL, call
 
 
@@ -71,6 +72,21 @@ def test_benchmark_puts_models_side_by_side():
     assert rows[0]["macs"] == 341_256 and len(rows) == 3
     done = call("tools/benchmark.py", "loader", "--images", 512, "--rounds", 2)
     assert "images/s (slowest to fastest)" in done.stdout
+
+
+def test_the_loader_of_a_configuration_is_compared_with_decoding_alone(tmp_path):
+    write_folder(tmp_path / "photos", images=4)
+    (tmp_path / "x.yaml").write_text(
+        "Arch: {name: mobilenet_v1}\n"
+        "DataLoader: {dataset: image_folder, batch_size: 4, image_size: 32, transforms: [RandomResizedCrop]}\n"
+    )
+    given = ["-c", tmp_path / "x.yaml", "-o", f"DataLoader.root={tmp_path}/photos"]
+    done = call("tools/benchmark.py", "loader", "--rounds", 1, "--format", "json", *given)
+    rows = json.loads(done.stdout)["rows"]
+    assert [row["measured"] for row in rows] == ["loader", "decoding", "reading"]
+    assert rows[0]["loader_ratio"] == 1.0 and all(row["images_per_sec"] > 0 for row in rows)
+    done = call("tools/benchmark.py", "loader", "--images", 8, *given)
+    assert done.returncode == 2 and "--images is for random images" in done.stderr
 
 
 def test_pictures_of_a_run_are_files_and_on_the_dashboard(trained, tmp_path):
@@ -173,6 +189,7 @@ def overrides(*settings):
         ),
         (["tools/benchmark.py", "efficiency", "lenet", "--batch-sizes", "1", "0"], "--batch-sizes is 0, expected"),
         (["tools/benchmark.py", "efficiency", "lenet", "--plot", "README.md"], "--plot: README.md exists"),
+        (["tools/benchmark.py", "loader", "-o", "a.b=1"], "-o changes settings of a configuration; give one with -c"),
         (["tools/benchmark.py", "loader", "--rounds", "0"], "--rounds is 0, expected a whole number at least 1"),
     ],
 )

@@ -107,7 +107,7 @@ def read_list(path: Path, root: str, delimiter: str) -> ListedFiles:
 
     def parse() -> Iterator[bytes]:
         for number, line in _lines(path):
-            name, label = _split(line, delimiter, f"{path}, line {number}")
+            name, label = _split(line, delimiter, path, number)
             labels.append(label)
             lines.append(number)
             yield name
@@ -136,9 +136,12 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise UserError(f"{path}: {error.strerror}; expected a text file") from None
 
 
-def _split(line: bytes, delimiter: str, place: str) -> tuple[bytes, int]:
+def _split(line: bytes, delimiter: str, path: Path, number: int) -> tuple[bytes, int]:
     name, _, label = line.rstrip().rpartition(delimiter.encode())
     name, label = name.rstrip(delimiter.encode()) if delimiter.isspace() else name, label.strip()
+    if name and label.isdigit() and len(label) <= 4:  # nearly all, and a list may have a million lines
+        return name, int(label)
+    place = f"{path}, line {number}"
     if not name:
         raise UserError(
             f"{place}: expected a path and a label separated by {show(delimiter)}, found {_show(line)}; "
