@@ -254,6 +254,8 @@ def test_a_regression_head_from_yaml_to_prediction(tiny, tmp_path, monkeypatch):
     setup = load_setup(tmp_path / "run" / "config.yaml")
     last = tmp_path / "run" / "last.pdparams"
     assert score(setup, last)["test"]["mae"] == pytest.approx(result["test_mae"], rel=1e-6)
+    with pytest.raises(UserError, match="--per-class needs a network that predicts classes"):
+        score(setup, last, per_class=True)
     Image.new("L", (8, 8), 90).save(tmp_path / "digit.png")
     (found,) = open_predictor(last, None, None, "cpu", 1).predict_files([tmp_path / "digit.png"], 1)
     assert 0 < found.values["value"] < 9  # in the target's own unit

@@ -1,5 +1,6 @@
 """A run from configuration to result: what it writes and what it refuses."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -88,6 +89,29 @@ def test_the_result_tells_what_is_needed_to_trust_it(finished):
         "git_commit",
     ]
     assert result["dataset_official"] is True and result["epochs"] == 4 and result["device"].startswith("cpu: ")
+
+
+def test_scores_by_class_belong_to_the_test_images(finished):
+    _, result = finished
+    counts = np.array(result["test_confusion"])
+    assert counts.shape == (10, 10) and counts.sum() == result["test_images"]
+    assert np.trace(counts) / counts.sum() == pytest.approx(result["test_top1"])
+    assert [row["support"] for row in result["test_classes"]] == counts.sum(1).tolist()
+    assert [row["class"] for row in result["test_classes"]] == result["target"]["classes"]
+    recalls = [row["recall"] for row in result["test_classes"]]
+    assert recalls == pytest.approx(list(np.diag(counts) / counts.sum(1)))
+
+
+def test_scores_of_many_classes_are_in_a_file_of_their_own(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("ppcls_lite.engine.train.MAX_ROWS", 9)
+    result = train(tiny(**{"Global.epochs": 2}))
+    with open(tmp_path / "run" / "test_classes.csv") as file:
+        table = list(csv.DictReader(file))
+    assert "test_classes" not in result and 0 <= result["test_macro_f1"] <= 1
+    assert list(table[0]) == ["class", "precision", "recall", "f1", "support"] and len(table) == 10
+    assert np.mean([float(row["f1"]) for row in table]) == pytest.approx(result["test_macro_f1"])
+    assert sum(int(row["support"]) for row in table) == result["test_images"]
+    assert [step for step, _ in scalars(tmp_path / "run", "metrics/macro_f1_test")] == [1, 2]
 
 
 def test_best_is_chosen_on_validation_images_and_its_weights_are_kept(finished):

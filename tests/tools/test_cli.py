@@ -27,6 +27,20 @@ def test_eval_scores_a_run_folder_s_config_to_the_result_s_figure(trained):
     done = call("tools/eval.py", "-c", folder / "config.yaml", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["test"]["top1"] == result["test_top1"]
+    assert "classes" not in json.loads(done.stdout)["test"]
+    done = call("tools/eval.py", "-c", folder / "config.yaml", "--json", "--per-class")
+    found = json.loads(done.stdout)["test"]
+    for name in ("macro_precision", "macro_recall", "macro_f1", "classes", "confusion"):
+        assert found[name] == result[f"test_{name}"]
+    done = call("tools/eval.py", "-c", folder / "config.yaml", "--per-class")
+    table = [line.split() for line in done.stdout.splitlines()]
+    assert ["class", "precision", "recall", "f1", "support"] in table
+    assert [
+        "macro",
+        "mean",
+        *(f"{found[f'macro_{name}']:.4f}" for name in ("precision", "recall", "f1")),
+        "360",
+    ] in table
 
 
 def test_summary_prints_the_totals_and_the_same_as_json():

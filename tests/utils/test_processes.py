@@ -77,9 +77,12 @@ def test_what_two_processes_saved_scores_as_they_said(tmp_path):
     launcher = start(tmp_path, *odd)
     printed, _ = launcher.communicate(timeout=240)
     assert launcher.returncode == 0, printed
-    done = call("tools/eval.py", "-c", tmp_path / "run" / "config.yaml", "--json")
+    done = call("tools/eval.py", "-c", tmp_path / "run" / "config.yaml", "--json", "--per-class")
     scores, row = json.loads(done.stdout)["test"], rows(tmp_path / "run")[-1]
     assert [scores["loss"], scores["top1"]] == [float(row["test_loss"]), float(row["test_top1"])]
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    for name in ("macro_f1", "classes", "confusion"):
+        assert scores[name] == result[f"test_{name}"]
     assert (float(row["train_top1"]) * 63) == pytest.approx(round(float(row["train_top1"]) * 63), abs=1e-6)
 
 
