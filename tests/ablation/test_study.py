@@ -1,7 +1,6 @@
 """The study's tables: from the committed runs, and from made-up ones with known effects."""
 
 import csv
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -133,9 +132,8 @@ def test_complete_runs_give_both_plots_and_the_seeds_for_0_3_points(tmp_path):
 
 
 def test_seeds_beyond_the_plan_and_losses_of_nan_are_said(tmp_path):
-    shutil.copy(FOLDER / "A.csv", tmp_path)
-    with open(tmp_path / "A.csv", "a") as file:
-        file.writelines(f"resnet20,{seed},0.1,nan,20,272474,40813184,1,1,,\n" for seed in range(6))
+    rows = [f"resnet20,{seed},0.1,nan,20,272474,40813184,1,1,," for seed in range(6)]
+    (tmp_path / "A.csv").write_text("\n".join([",".join(COLUMNS), *rows]))
     text = write_study(tmp_path)
     assert "6 (5 planned)" in text and "6 runs ended with a loss of NaN or none" in text
 
