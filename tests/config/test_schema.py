@@ -13,7 +13,7 @@ from ppcls_lite.tasks.setup import load_setup
 from ppcls_lite.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_RUNS = ("ablations", "photos.yaml")  # the latter needs a folder of pictures
+NOT_RUNS = ("ablations", "photos.yaml", "finetune.yaml")  # the latter two need a folder of pictures
 ALL_CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.yaml") if p.name[0] != "_" and not {*NOT_RUNS} & {*p.parts})
 
 
