@@ -267,3 +267,32 @@ def test_every_class_of_network_can_be_traced(name):
         expected = network(x).numpy()
         traced = paddle.jit.to_static(network, input_spec=[paddle.static.InputSpec(x.shape)], full_graph=True)
         assert traced(x).numpy() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [32, 33])
+def test_same_padding_is_tensorflow_s_and_relu6_clips(size):
+    """TensorFlow pads by what is missing: with stride 2, 0 before and 1 after even sides, 1 and 1 odd ones."""
+    network = build_model("mobilenet_v1", scale=0.25, activation="relu6", padding="same")
+    network.eval()
+    (conv, _, act), block = network.features[0], network.features[2][0]
+    x = 10 * paddle.randn([2, 3, size, size])
+    pad = [0, 1, 0, 1] if size % 2 == 0 else [1, 1, 1, 1]
+    np.testing.assert_allclose(conv(x).numpy(), F.conv2d(F.pad(x, pad), conv.weight, stride=2).numpy(), atol=1e-4)
+    np.testing.assert_array_equal(act(x).numpy(), x.clip(0, 6).numpy())
+    x = 10 * paddle.randn([2, 16, size, size])
+    depthwise = block.conv.conv_h2h
+    expected = F.conv2d(F.pad(x, pad), depthwise.weight, stride=2, groups=16)
+    np.testing.assert_allclose(depthwise(x).numpy(), expected.numpy(), atol=1e-4)
+    np.testing.assert_allclose(block(x)[0].numpy(), block.bn_h(expected).clip(0, 6).numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("downsample", ["pool", "stride"])
+@pytest.mark.parametrize("size", [32, 47])
+def test_same_padding_fits_octave_networks_of_any_size(downsample, size):
+    options = {"scale": 0.25, "downsample": downsample}
+    networks = [build_model("oct_mobilenet", padding=padding, **options) for padding in ("same", "symmetric")]
+    images = paddle.randn([1, 3, size, size])
+    features, plain = (network.forward_features(images) for network in networks)
+    for one, other in zip(features, plain, strict=True):
+        pairs = zip(*(feature if isinstance(feature, tuple) else (feature,) for feature in (one, other)), strict=True)
+        assert all(a.shape == b.shape for a, b in pairs)

@@ -27,3 +27,26 @@ def random_network():
         return network, Metadata(name, name, size, channels, zeros, ones, task, "random")
 
     return make
+
+
+@pytest.fixture(params=["mobilenet_v1", "oct_mobilenet"])
+def tensorflow_like(request, random_network):
+    """``tensorflow_like(image_size)``: a network with "same" padding and ReLU6, many of whose values are above 6."""
+
+    def make(image_size):
+        options = {"scale": 0.25, "activation": "relu6", "padding": "same", "downsample": "stride"}
+        network, metadata = random_network(request.param, image_size, **options)
+        for norm in network.sublayers():
+            if isinstance(norm, paddle.nn.BatchNorm2D):
+                norm.weight.set_value(3 * norm.weight)
+                norm._momentum = 0.0
+        network.train()
+        network(paddle.randn([64, 3, image_size, image_size]))  # measures the statistics again
+        network.eval()
+        relu, _ = random_network(request.param, image_size, **{**options, "activation": "relu"})
+        relu.set_state_dict(network.state_dict())
+        images = paddle.randn([1, 3, image_size, image_size])
+        assert float((network(images) - relu(images)).abs().max() / network(images).abs().max()) > 0.1
+        return network, metadata
+
+    return make

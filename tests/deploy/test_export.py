@@ -47,6 +47,18 @@ def test_exported_networks_compute_what_the_network_does_at_any_batch_size(name,
 
 
 @pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("size", [32, 47])
+def test_relu6_and_same_padding_are_exported(size, form, tensorflow_like, tmp_path, rng):
+    network, metadata = tensorflow_like(size)
+    export(network, metadata, form, place(tmp_path, form))
+    images = rng.standard_normal((3, 3, size, size), "float32")
+    expected = eager(network)(images)
+    for backend in BACKENDS[form]:
+        found = open_runtime(place(tmp_path, form), backend, threads=1)(images)
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("form", FORMATS)
 def test_what_differs_from_the_network_is_not_kept(form, random_network, tmp_path, monkeypatch):
     network, metadata = random_network("resnet20")
 

@@ -54,6 +54,15 @@ def test_deploy_form_computes_what_the_network_does(name, random_network):
         np.testing.assert_array_equal(value.numpy(), before[key])
 
 
+@pytest.mark.parametrize("size", [32, 47])
+def test_deploy_form_keeps_relu6_and_same_padding(size, tensorflow_like):
+    network, _ = tensorflow_like(size)
+    network.to(dtype="float64")
+    images = paddle.randn([2, 3, size, size], "float64")
+    deploy = deploy_form(network, images[:1])
+    assert count(deploy, NORMS) == 0 and difference(network, deploy, images) < 2e-7
+
+
 @pytest.mark.parametrize(
     ("name", "options", "left"),
     [

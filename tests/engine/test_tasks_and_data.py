@@ -171,10 +171,11 @@ def test_any_moment_of_the_main_process_may_be_the_one_in_which_a_worker_is_kill
         score(load_setup(trained[0] / "config.yaml"), trained[0] / "last.pdparams")
 
 
-def test_the_configuration_for_pictures_fits_them(photos):
+@pytest.mark.parametrize(("name", "size"), [("photos", 96), ("finetune", 160)])
+def test_the_configurations_for_pictures_fit_them(photos, name, size):
     root = Path(__file__).resolve().parents[2]
-    setup = load_setup(root / "configs" / "photos.yaml", [f"DataLoader.root={photos}"])
-    assert setup.input_size == 96 and setup.config.Arch["num_classes"] == 2
+    setup = load_setup(root / "configs" / f"{name}.yaml", [f"DataLoader.root={photos}"])
+    assert setup.input_size == size and setup.config.Arch["num_classes"] == 2
 
 
 def test_gray_images_for_a_network_of_one_channel(photos, tmp_path):
