@@ -55,6 +55,7 @@ class Global:
     checkpoints: str | None = option(None, "start from the state of another run: its folder, or one of its checkpoints")
     resume: Literal["auto"] | None = option(None, "auto continues the run in output_dir, or starts a new one there")
     sync_batch_norm: bool = option(False, "with several GPUs, compute batch statistics over all processes")
+    to_static: Annotated[bool, ADDED] = option(False, "train on a static graph, made by paddle.jit.to_static")
     use_visualdl: bool = option(True, "write VisualDL records to output_dir/vdl")
 
 

@@ -7,6 +7,7 @@ The path of a batch: ``data.loader.BatchLoader`` yields images, target and weigh
 import logging
 import math
 import random
+import types
 from dataclasses import dataclass
 
 import numpy as np
@@ -160,6 +161,22 @@ def loss_scaling(config: Config) -> dict | None:
         "init_loss_scaling": config.AMP.scale_loss,
         "use_dynamic_loss_scaling": config.AMP.use_dynamic_loss_scaling,
     }
+
+
+def compile_forward(network: nn.Layer, setup: Setup) -> None:
+    """Let ``network`` run on a static graph in training; it is scored as before.
+
+    The graph is made at the first step, for images [N, C, H, W] of the setup's size and any number N.
+    """
+    size, eager = setup.input_size, network.forward
+    spec = paddle.static.InputSpec([None, setup.channels, size, size], "float32", "x")
+    compiled = paddle.jit.to_static(eager, input_spec=[spec], full_graph=True)
+
+    def forward(self, x):
+        return compiled(x) if self.training else eager(x)
+
+    network.forward = types.MethodType(forward, network)  # paddle.Model counts its arguments after self
+    logger.info("to_static: training runs on a static graph, which is made at the first step")
 
 
 class WeightedLoss(nn.Layer):

@@ -109,8 +109,10 @@ def _measure_kept(network: paddle.nn.Layer, channels: int, size: int) -> int:
         return tensor
 
     network.train()
+    paddle.jit.enable_to_static(False)  # the hooks see no tensors of a static graph
     with paddle.autograd.saved_tensors_hooks(note, lambda tensor: tensor):
         network(paddle.zeros([1, channels, size, size]))
+    paddle.jit.enable_to_static(True)
     result = sum(map(_size, kept.values()))
     # The image has changed the running statistics.
     for value, before in statistics:

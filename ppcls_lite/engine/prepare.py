@@ -96,6 +96,8 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
     task.fit(loaders.train.split.targets[setup.column])
     build.seed_everything(config.Global.seed)
     network = build.share_batch_norm(build_network(setup), config.Global.sync_batch_norm)
+    if config.Global.to_static:
+        build.compile_forward(network, setup)
     scaling = build.loss_scaling(config)
     model = build.build_trainer(config, network, task, loaders.train, scaling)
     now = processes.count_processes()
