@@ -46,6 +46,9 @@ class Global:
     update_freq: Annotated[Positive, ADDED] = option(
         1, "batches whose gradients are averaged for each update, as one batch of so many times the images"
     )
+    ema_decay: Annotated[Fraction, ADDED] = option(
+        0.0, "decay of a moving average of the weights, which is scored and saved, too, such as 0.999; 0 for none"
+    )
     early_stop_patience: Annotated[Positive | None, ADDED] = option(
         None, "stop after so many epochs without a better score of the validation images; null trains all epochs"
     )

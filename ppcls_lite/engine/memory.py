@@ -50,9 +50,10 @@ def estimate_memory(setup: Setup, model: paddle.Model, most_scored: int) -> Esti
     weights = sum(_size(value) for value in network.state_dict().values())
     state = trained * (1 if setup.config.Optimizer.name == "Momentum" else 2)  # velocity; first and second moments
     kept = _kept_for_backward(setup, network)
-    fixed = held_memory() + trained + state
+    average = weights if setup.config.Global.ema_decay else 0
+    fixed = held_memory() + trained + state + average
     # A checkpoint is built in memory, with a copy of its contents.
-    return Estimate(fixed, TRAINING * kept, max(SCORING * kept * most_scored, weights + 2 * state))
+    return Estimate(fixed, TRAINING * kept, max(SCORING * kept * most_scored, weights + 2 * state + average))
 
 
 def check_memory(estimate: Estimate, batch_size: int, force: bool) -> None:

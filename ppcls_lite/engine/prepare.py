@@ -13,6 +13,7 @@ from ppcls_lite.config.schema import Config
 from ppcls_lite.data import Dataset
 from ppcls_lite.data.workers import WORKER_KILLED
 from ppcls_lite.engine import build
+from ppcls_lite.runs.average import WeightAverage
 from ppcls_lite.runs.checkpoint import load_checkpoint
 from ppcls_lite.runs.resume import find_resume_point
 from ppcls_lite.runs.run_dir import Progress, RunDir, read_progress
@@ -31,7 +32,7 @@ class Prepared:
     """A run before its first step.
 
     ``checkpoint`` is the folder that it resumes from, or None. ``origin`` is what ``Global.checkpoints`` names of
-    another run, now or when the run first started.
+    another run, now or when the run first started. ``average`` is that of the weights with ``Global.ema_decay``.
     """
 
     dataset: Dataset
@@ -40,6 +41,7 @@ class Prepared:
     checkpoint: Path | None
     origin: Path | None
     progress: Progress
+    average: WeightAverage | None
 
 
 def open_device(config: Config) -> None:
@@ -100,6 +102,7 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
         build.compile_forward(network, setup)
     scaling = build.loss_scaling(config)
     model = build.build_trainer(config, network, task, loaders.train, scaling)
+    average = WeightAverage(network, config.Global.ema_decay) if config.Global.ema_decay else None
     now = processes.count_processes()
     if checkpoint is not None:
         updates = progress.epoch * loaders.train.updates
@@ -113,11 +116,13 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
                 batch_size * before,
                 steps,
             )
-        processes.raise_everywhere(lambda: load_checkpoint(model, checkpoint, scaling, updates))
+        processes.raise_everywhere(lambda: load_checkpoint(model, checkpoint, scaling, updates, average))
     elif config.Global.pretrained_model:
         processes.raise_everywhere(lambda: load_pretrained(network, config.Global.pretrained_model))
+        if average is not None:
+            average.reset()
     progress.processes = now
-    return Prepared(dataset, loaders, model, checkpoint, origin, progress)
+    return Prepared(dataset, loaders, model, checkpoint, origin, progress, average)
 
 
 def _find_start(config: Config, run_dir: RunDir) -> tuple[Path | None, Path | None, Progress]:

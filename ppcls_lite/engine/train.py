@@ -176,6 +176,10 @@ def _run(setup: Setup, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
         if "test_loss" not in last:  # the epochs were scored on validation images
             scores = evaluate(prepared.model.network, task, loaders.test)
             last = {**last, **{f"test_{name}": value for name, value in scores.values.items()}}
+            if prepared.average is not None:
+                with prepared.average.applied():
+                    averaged = evaluate(prepared.model.network, task, loaders.test).values
+                last.update({f"test_ema_{name}": value for name, value in averaged.items()})
             dashboard.add_pictures("test", lambda: task.pictures(scores.sums), progress.epoch)
         result = subject | conclude(last, progress, task, build.count_skipped(loaders)) | environment
         if patience is not None:
@@ -202,7 +206,8 @@ def _display_name(config: Config) -> str:
 
 def _fit(setup: Setup, run_dir: RunDir, prepared: Prepared, dashboard: Dashboard) -> None:
     progress, loaders, epochs = prepared.progress, prepared.loaders, setup.config.Global.epochs
-    epoch_end = callbacks.EpochEnd(setup, loaders, run_dir, dashboard, progress)
+    epoch_end = callbacks.EpochEnd(setup, loaders, run_dir, dashboard, progress, prepared.average)
+    averaging = [callbacks.Averaging(prepared.average, loaders.train)] if prepared.average is not None else []
     project = [logging.getLogger("ppcls_lite")]
     shows_bar = callbacks.ProgressBar.is_shown()  # then log lines are printed above it
     try:
@@ -215,6 +220,7 @@ def _fit(setup: Setup, run_dir: RunDir, prepared: Prepared, dashboard: Dashboard
                 callbacks=[
                     callbacks.TrainEpoch(setup, loaders.train, progress),
                     callbacks.ProgressBar(progress, epochs, len(loaders.train)),
+                    *averaging,
                     epoch_end,
                     callbacks.Schedule(loaders.train),
                 ],
