@@ -138,11 +138,17 @@ class Loss:
 
 @dataclass(frozen=True)
 class AMP:
-    """Automatic mixed precision (float16, level O1) on GPU; ignored on CPU, with a log line."""
+    """Automatic mixed precision in training, on GPU; ignored on CPU, with a log line. Weights stay float32."""
 
     use_amp: bool = option(False, "train in mixed precision")
-    scale_loss: PositiveFloat = option(32768.0, "initial loss scale")
-    use_dynamic_loss_scaling: bool = option(True, "adapt the loss scale")
+    level: Annotated[Literal["O1", "O2"], ADDED] = option(
+        "O1", "O1: convolutions and matrix products in dtype; O2: all but numerically delicate operations"
+    )
+    dtype: Annotated[Literal["float16", "bfloat16"], ADDED] = option(
+        "float16", "bfloat16 needs no loss scale, and a GPU of compute capability 8.0 or higher"
+    )
+    scale_loss: PositiveFloat = option(32768.0, "float16: initial loss scale")
+    use_dynamic_loss_scaling: bool = option(True, "float16: adapt the loss scale")
 
 
 SECTIONS = {"Global": Global, "DataLoader": DataLoader, "Optimizer": Optimizer, "Loss": Loss, "AMP": AMP}

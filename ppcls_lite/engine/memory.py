@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import paddle
 
 from ppcls_lite.arch.registry import fixed_input_size
+from ppcls_lite.engine.build import autocast
 from ppcls_lite.tasks.network import build_network
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.utils import processes
-from ppcls_lite.utils.device import held_memory, on_gpu, usable_memory
+from ppcls_lite.utils.device import held_memory, usable_memory
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.text import describe_bytes
 
@@ -86,7 +87,7 @@ def advise_batch(estimate: Estimate, free: float) -> str:
 def _kept_for_backward(setup: Setup, network: paddle.nn.Layer) -> float:
     """Bytes kept for the backward pass of one image."""
     config, size, channels = setup.config, setup.input_size, setup.channels
-    with paddle.amp.auto_cast(enable=config.AMP.use_amp and on_gpu()):
+    with autocast(config.AMP):
         if size > LARGE and not fixed_input_size(config.Arch["name"]):
             with paddle.utils.unique_name.guard():
                 small = build_network(setup, prepares=False)

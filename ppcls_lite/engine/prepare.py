@@ -9,7 +9,7 @@ from pathlib import Path
 
 import paddle
 
-from ppcls_lite.config.schema import Config
+from ppcls_lite.config.schema import AMP, Config
 from ppcls_lite.data import Dataset
 from ppcls_lite.data.workers import WORKER_KILLED
 from ppcls_lite.engine import build
@@ -20,7 +20,7 @@ from ppcls_lite.runs.run_dir import Progress, RunDir, read_progress
 from ppcls_lite.tasks.network import build_network
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.utils import processes
-from ppcls_lite.utils.device import select_device
+from ppcls_lite.utils.device import on_gpu, select_device
 from ppcls_lite.utils.errors import TrainingError, UserError
 from ppcls_lite.weights.load import load_pretrained
 
@@ -100,6 +100,9 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
     network = build.share_batch_norm(build_network(setup), config.Global.sync_batch_norm)
     if config.Global.to_static:
         build.compile_forward(network, setup)
+    amp = config.AMP
+    if amp.use_amp and on_gpu() and (amp.level, amp.dtype) != (AMP.level, AMP.dtype):  # paddle.Model does the default
+        processes.raise_everywhere(lambda: build.cast_forward(network, amp))
     scaling = build.loss_scaling(config)
     model = build.build_trainer(config, network, task, loaders.train, scaling)
     average = WeightAverage(network, config.Global.ema_decay) if config.Global.ema_decay else None

@@ -1,13 +1,17 @@
 """Accumulated gradients, averaged weights, mixed precision, static graphs and early stopping keep their promises."""
 
+import contextlib
+
 import numpy as np
 import paddle
 import pytest
 
+from ppcls_lite.engine import build, prepare
 from ppcls_lite.engine.evaluate import score
 from ppcls_lite.engine.train import train
 from ppcls_lite.runs.average import WeightAverage
 from ppcls_lite.runs.run_dir import Progress
+from ppcls_lite.tasks.network import build_network
 from ppcls_lite.tasks.setup import complete
 from ppcls_lite.utils.errors import UserError
 from tests.helpers import interrupt_at, rows, scalars
@@ -153,3 +157,47 @@ def test_averaged_weights_are_scored_saved_and_resumed_and_leave_the_others_alon
 def test_a_decay_of_one_is_refused(tiny):
     with pytest.raises(UserError, match=r"Global.ema_decay is 1, which keeps the initial weights"):
         tiny(**{"Global.ema_decay": 1})
+
+
+@pytest.mark.parametrize(
+    ("level", "dtype", "scales"), [("O1", "bfloat16", False), ("O2", "bfloat16", False), ("O2", "float16", True)]
+)
+def test_mixed_precision_casts_training_only_and_scales_float16_only(tiny, monkeypatch, level, dtype, scales):
+    """Paddle ignores autocast on CPUs, so the casts themselves can be tested on a GPU only."""
+    asked = []
+
+    @contextlib.contextmanager
+    def auto_cast(enable=True, level="O1", dtype="float16", **_options):
+        asked.append((enable, level, dtype))
+        yield
+        asked.append("end")
+
+    for module in (build, prepare):
+        monkeypatch.setattr(module, "on_gpu", lambda: True)
+    monkeypatch.setattr(paddle.amp, "auto_cast", auto_cast)
+    monkeypatch.setattr(paddle.amp, "is_bfloat16_supported", lambda: True)
+    setup = complete(tiny(**{"AMP": {"use_amp": True, "level": level, "dtype": dtype}}))
+    network = build_network(setup)
+    build.cast_forward(network, setup.config.AMP)
+    network.train()
+    network(paddle.zeros([2, 3, 32, 32]))
+    assert asked == [(True, level, dtype), "end"]
+    network.eval()
+    network(paddle.zeros([2, 3, 32, 32]))
+    assert len(asked) == 2 and (build.loss_scaling(setup.config) is not None) == scales
+
+
+def test_bfloat16_is_refused_where_it_is_not_supported(tiny, monkeypatch):
+    monkeypatch.setattr(prepare, "on_gpu", lambda: True)
+    monkeypatch.setattr(paddle.amp, "is_bfloat16_supported", lambda: False)
+    with pytest.raises(UserError, match=r"AMP.dtype is bfloat16, which this GPU does not support"):
+        train(tiny(**{"AMP": {"use_amp": True, "dtype": "bfloat16"}}))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_mixed_precision_changes_nothing_on_cpus_and_says_so(tiny, tmp_path, caplog, dtype):
+    train(tiny("plain", **{"Global.epochs": 2}))
+    with caplog.at_level("INFO"):
+        train(tiny("amp", **{"Global.epochs": 2, "AMP": {"use_amp": True, "level": "O2", "dtype": dtype}}))
+    assert "AMP: left out" in caplog.text
+    assert (tmp_path / "plain" / "last.pdparams").read_bytes() == (tmp_path / "amp" / "last.pdparams").read_bytes()
