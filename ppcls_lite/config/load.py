@@ -149,6 +149,8 @@ def _check_together(config: Config) -> None:
             raise UserError(f"DataLoader.{key} is 1, which leaves no training images; expected below 1")
     if (data.mean is None) != (data.std is None):
         raise UserError("DataLoader.mean and DataLoader.std belong together; set both or none")
+    if run.ema_decay == 1:
+        raise UserError("Global.ema_decay is 1, which keeps the initial weights; expected below 1, such as 0.999")
     if lr.name == "Step" and not lr.decay_epochs:
         raise UserError("Optimizer.lr.name is Step, but Optimizer.lr.decay_epochs is empty; list the epochs")
     if lr.name != "Step" and lr.decay_epochs:

@@ -46,6 +46,9 @@ class Global:
     update_freq: Annotated[Positive, ADDED] = option(
         1, "batches whose gradients are averaged for each update, as one batch of so many times the images"
     )
+    ema_decay: Annotated[Fraction, ADDED] = option(
+        0.0, "decay of a moving average of the weights, which is scored and saved, too, such as 0.999; 0 for none"
+    )
     early_stop_patience: Annotated[Positive | None, ADDED] = option(
         None, "stop after so many epochs without a better score of the validation images; null trains all epochs"
     )
@@ -57,6 +60,7 @@ class Global:
     checkpoints: str | None = option(None, "start from the state of another run: its folder, or one of its checkpoints")
     resume: Literal["auto"] | None = option(None, "auto continues the run in output_dir, or starts a new one there")
     sync_batch_norm: bool = option(False, "with several GPUs, compute batch statistics over all processes")
+    to_static: Annotated[bool, ADDED] = option(False, "train on a static graph, made by paddle.jit.to_static")
     use_visualdl: bool = option(True, "write VisualDL records to output_dir/vdl")
 
 
@@ -145,11 +149,17 @@ class Loss:
 
 @dataclass(frozen=True)
 class AMP:
-    """Automatic mixed precision (float16, level O1) on GPU; ignored on CPU, with a log line."""
+    """Automatic mixed precision in training, on GPU; ignored on CPU, with a log line. Weights stay float32."""
 
     use_amp: bool = option(False, "train in mixed precision")
-    scale_loss: PositiveFloat = option(32768.0, "initial loss scale")
-    use_dynamic_loss_scaling: bool = option(True, "adapt the loss scale")
+    level: Annotated[Literal["O1", "O2"], ADDED] = option(
+        "O1", "O1: convolutions and matrix products in dtype; O2: all but numerically delicate operations"
+    )
+    dtype: Annotated[Literal["float16", "bfloat16"], ADDED] = option(
+        "float16", "bfloat16 needs no loss scale, and a GPU of compute capability 8.0 or higher"
+    )
+    scale_loss: PositiveFloat = option(32768.0, "float16: initial loss scale")
+    use_dynamic_loss_scaling: bool = option(True, "float16: adapt the loss scale")
 
 
 SECTIONS = {"Global": Global, "DataLoader": DataLoader, "Optimizer": Optimizer, "Loss": Loss, "AMP": AMP}

@@ -4,16 +4,18 @@ The path of a batch: ``data.loader.BatchLoader`` yields images, target and weigh
 (``tasks.network.prepare_input``) and computes the task's outputs; :class:`WeightedLoss` turns them into a loss.
 """
 
+import contextlib
 import logging
 import math
 import random
+import types
 from dataclasses import dataclass
 
 import numpy as np
 import paddle
 from paddle import nn
 
-from ppcls_lite.config.schema import Config
+from ppcls_lite.config.schema import AMP, Config
 from ppcls_lite.config.schema import DataLoader as DataSettings
 from ppcls_lite.data import BatchLoader, Dataset, Split, split_balanced
 from ppcls_lite.data.files import ImageFiles
@@ -156,16 +158,64 @@ def share_batch_norm(network: nn.Layer, sync: bool) -> nn.Layer:
 
 
 def loss_scaling(config: Config) -> dict | None:
-    """Arguments of the loss scaler for mixed precision, or None; logs if AMP is not available."""
-    if not config.AMP.use_amp:
+    """Arguments of the loss scaler for mixed precision in float16, or None; logs if AMP is not available."""
+    amp = config.AMP
+    if not amp.use_amp:
         return None
     if not on_gpu():
         logger.info("AMP: left out, since paddle has no mixed precision on CPUs; training is in float32")
         return None
+    if amp.dtype == "bfloat16":
+        return None
     return {
-        "init_loss_scaling": config.AMP.scale_loss,
-        "use_dynamic_loss_scaling": config.AMP.use_dynamic_loss_scaling,
+        "init_loss_scaling": amp.scale_loss,
+        "use_dynamic_loss_scaling": amp.use_dynamic_loss_scaling,
     }
+
+
+def autocast(amp: AMP) -> contextlib.AbstractContextManager:
+    """The context of a forward pass in training.
+
+    Parameters stay float32 in O2, too, as their own master weights, so that checkpoints and scoring do not change.
+    """
+    # Promotion to float32 would exclude each operation of O2 with a float32 weight, such as depthwise convolutions.
+    return paddle.amp.auto_cast(enable=amp.use_amp and on_gpu(), level=amp.level, dtype=amp.dtype, use_promote=False)
+
+
+def cast_forward(network: nn.Layer, amp: AMP) -> None:
+    """Let ``network`` run in mixed precision in training; it is scored in float32.
+
+    ``paddle.Model`` casts to float16 only, and for O2 it also converts the parameters.
+
+    Raises:
+        UserError: the GPU does not support bfloat16.
+    """
+    if amp.dtype == "bfloat16" and not paddle.amp.is_bfloat16_supported():
+        raise UserError("AMP.dtype is bfloat16, which this GPU does not support; set AMP.dtype=float16")
+    inner = network.forward
+
+    def forward(self, x):
+        with autocast(amp) if self.training else contextlib.nullcontext():
+            return inner(x)
+
+    network.forward = types.MethodType(forward, network)  # paddle.Model counts its arguments after self
+    logger.info("AMP: training in %s, level %s", amp.dtype, amp.level)
+
+
+def compile_forward(network: nn.Layer, setup: Setup) -> None:
+    """Let ``network`` run on a static graph in training; it is scored as before.
+
+    The graph is made at the first step, for images [N, C, H, W] of the setup's size and any number N.
+    """
+    size, eager = setup.input_size, network.forward
+    spec = paddle.static.InputSpec([None, setup.channels, size, size], "float32", "x")
+    compiled = paddle.jit.to_static(eager, input_spec=[spec], full_graph=True)
+
+    def forward(self, x):
+        return compiled(x) if self.training else eager(x)
+
+    network.forward = types.MethodType(forward, network)  # paddle.Model counts its arguments after self
+    logger.info("to_static: training runs on a static graph, which is made at the first step")
 
 
 class WeightedLoss(nn.Layer):

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from ppcls_lite.data import BatchLoader
 from ppcls_lite.engine.build import Loaders, seed_everything
 from ppcls_lite.engine.evaluate import Scores, evaluate
+from ppcls_lite.runs.average import WeightAverage
 from ppcls_lite.runs.checkpoint import Snapshot, save_snapshot, take_snapshot
 from ppcls_lite.runs.dashboard import Dashboard
 from ppcls_lite.runs.run_dir import Progress, RunDir
@@ -93,6 +94,22 @@ class Schedule(paddle.callbacks.LRScheduler):
             super().on_train_batch_end(step, logs)
 
 
+class Averaging(paddle.callbacks.Callback):
+    """Updates the average of the weights after each update."""
+
+    def __init__(self, average: WeightAverage, loader: BatchLoader):
+        super().__init__()
+        self.average, self.loader = average, loader
+
+    def on_train_batch_end(self, step, logs=None):
+        if self.loader.ends_update(step):
+            self.average.update()
+
+    def on_epoch_end(self, epoch, logs=None):  # as TrainEpoch does for the weights
+        state = self.model.network.state_dict()
+        processes.average([value for name, value in self.average.values.items() if state[name].stop_gradient])
+
+
 class ProgressBar(paddle.callbacks.Callback):
     """One bar over all steps of the run, with the time left; hidden where the output is not a terminal."""
 
@@ -130,9 +147,17 @@ class EpochEnd(paddle.callbacks.Callback):
     Scores are those of the validation images, or of the test images where there are none. Only process 0 writes.
     """
 
-    def __init__(self, setup: Setup, loaders: Loaders, run_dir: RunDir, dashboard: Dashboard, progress: Progress):
+    def __init__(
+        self,
+        setup: Setup,
+        loaders: Loaders,
+        run_dir: RunDir,
+        dashboard: Dashboard,
+        progress: Progress,
+        average: WeightAverage | None,
+    ):
         super().__init__()
-        self.task, self.settings = setup.task, setup.config.Global
+        self.task, self.settings, self.average = setup.task, setup.config.Global, average
         self.part, self.loader = loaders.scored
         self.run_dir, self.dashboard, self.progress = run_dir, dashboard, progress
         self.unsaved: Snapshot | None = None
@@ -158,7 +183,7 @@ class EpochEnd(paddle.callbacks.Callback):
             return
         logger.info("%s", describe_row(row, progress, epochs, self.task.headline.name))
         self.dashboard.add_row(row)
-        self.unsaved = take_snapshot(self.model, progress)
+        self.unsaved = take_snapshot(self.model, progress, self.average)
         if number % self.settings.save_interval == 0 or last or number == progress.best_epoch:
             self.save()
         self.run_dir.write_metrics(progress.rows, self.task)
@@ -170,6 +195,10 @@ class EpochEnd(paddle.callbacks.Callback):
             when = f"after epoch {number}, at learning rate {progress.row['lr']:g}"
             raise TrainingError(f"the {self.part} loss is {scores.values['loss']} {when}; {_ADVICE}")
         progress.row.update({f"{self.part}_{name}": value for name, value in scores.values.items()})
+        if self.average is not None:
+            with self.average.applied():
+                averaged = evaluate(self.model.network, self.task, self.loader).values
+            progress.row.update({f"{self.part}_ema_{name}": value for name, value in averaged.items()})
         if self.part == "val":  # the best epoch is never chosen on test images
             score, best = scores.values[headline.name], progress.best_val
             if best is None or (score > best if headline.higher_is_better else score < best):
@@ -191,6 +220,8 @@ def describe_row(row: dict[str, Any], progress: Progress, epochs: int, headline:
     for part in ("train", "val", "test"):
         if f"{part}_loss" in row:
             parts.append(f"{part} loss {row[f'{part}_loss']:.4f} {headline} {row[f'{part}_{headline}']:.4f}")
+        if f"{part}_ema_loss" in row:
+            parts.append(f"ema {headline} {row[f'{part}_ema_{headline}']:.4f}")
     parts.append(f"{row['images_per_sec']:.3g} images/s")
     left = (epochs - progress.epoch) * progress.wall_s / progress.epoch
     if progress.epoch < epochs:

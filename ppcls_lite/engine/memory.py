@@ -12,10 +12,11 @@ import paddle
 
 from ppcls_lite.arch.base import freeze_backbone
 from ppcls_lite.arch.registry import fixed_input_size
+from ppcls_lite.engine.build import autocast
 from ppcls_lite.tasks.network import build_network
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.utils import processes
-from ppcls_lite.utils.device import held_memory, on_gpu, usable_memory
+from ppcls_lite.utils.device import held_memory, usable_memory
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.text import describe_bytes
 
@@ -51,9 +52,10 @@ def estimate_memory(setup: Setup, model: paddle.Model, most_scored: int) -> Esti
     weights = sum(_size(value) for value in network.state_dict().values())
     state = trained * (1 if setup.config.Optimizer.name == "Momentum" else 2)  # velocity; first and second moments
     kept = _kept_for_backward(setup, network)
-    fixed = held_memory() + trained + state
+    average = weights if setup.config.Global.ema_decay else 0
+    fixed = held_memory() + trained + state + average
     # A checkpoint is built in memory, with a copy of its contents.
-    return Estimate(fixed, TRAINING * kept, max(SCORING * kept * most_scored, weights + 2 * state))
+    return Estimate(fixed, TRAINING * kept, max(SCORING * kept * most_scored, weights + 2 * state + average))
 
 
 def check_memory(estimate: Estimate, batch_size: int, force: bool) -> None:
@@ -86,7 +88,7 @@ def advise_batch(estimate: Estimate, free: float) -> str:
 def _kept_for_backward(setup: Setup, network: paddle.nn.Layer) -> float:
     """Bytes kept for the backward pass of one image."""
     config, size, channels = setup.config, setup.input_size, setup.channels
-    with paddle.amp.auto_cast(enable=config.AMP.use_amp and on_gpu()):
+    with autocast(config.AMP):
         if size > LARGE and not fixed_input_size(config.Arch["name"]):
             with paddle.utils.unique_name.guard():
                 small = build_network(setup, prepares=False)
@@ -112,8 +114,10 @@ def _measure_kept(network: paddle.nn.Layer, channels: int, size: int) -> int:
         return tensor
 
     network.train()
+    paddle.jit.enable_to_static(False)  # the hooks see no tensors of a static graph
     with paddle.autograd.saved_tensors_hooks(note, lambda tensor: tensor):
         network(paddle.zeros([1, channels, size, size]))
+    paddle.jit.enable_to_static(True)
     result = sum(map(_size, kept.values()))
     # The image has changed the running statistics.
     for value, before in statistics:

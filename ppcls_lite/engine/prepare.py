@@ -12,10 +12,11 @@ import numpy as np
 import paddle
 
 from ppcls_lite.arch.base import freeze_backbone
-from ppcls_lite.config.schema import Config
+from ppcls_lite.config.schema import AMP, Config
 from ppcls_lite.data import Dataset
 from ppcls_lite.data.workers import WORKER_KILLED
 from ppcls_lite.engine import build
+from ppcls_lite.runs.average import WeightAverage
 from ppcls_lite.runs.checkpoint import load_checkpoint
 from ppcls_lite.runs.resume import find_resume_point
 from ppcls_lite.runs.run_dir import METADATA, Progress, RunDir, read_progress
@@ -24,7 +25,7 @@ from ppcls_lite.tasks.metadata import Metadata
 from ppcls_lite.tasks.network import build_network
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.utils import processes
-from ppcls_lite.utils.device import select_device
+from ppcls_lite.utils.device import on_gpu, select_device
 from ppcls_lite.utils.errors import TrainingError, UserError
 from ppcls_lite.weights.load import find_weights, load_initial
 
@@ -36,8 +37,8 @@ class Prepared:
     """A run before its first step.
 
     ``checkpoint`` is the folder that it resumes from, or None. ``origin`` is what ``Global.checkpoints`` names of
-    another run, now or when the run first started. ``fresh`` names the parameters that the weights of
-    ``Global.pretrained_model`` do not fit.
+    another run, now or when the run first started. ``average`` is that of the weights with ``Global.ema_decay``.
+    ``fresh`` names the parameters that the weights of ``Global.pretrained_model`` do not fit.
     """
 
     dataset: Dataset
@@ -46,6 +47,7 @@ class Prepared:
     checkpoint: Path | None
     origin: Path | None
     progress: Progress
+    average: WeightAverage | None
     fresh: tuple[str, ...] = ()
 
 
@@ -107,8 +109,14 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
     if is_frozen:
         freeze_backbone(network)
     network = build.share_batch_norm(network, config.Global.sync_batch_norm and not is_frozen)
+    if config.Global.to_static:
+        build.compile_forward(network, setup)
+    amp = config.AMP
+    if amp.use_amp and on_gpu() and (amp.level, amp.dtype) != (AMP.level, AMP.dtype):  # paddle.Model does the default
+        processes.raise_everywhere(lambda: build.cast_forward(network, amp))
     scaling = build.loss_scaling(config)
     model = build.build_trainer(config, network, task, loaders.train, scaling)
+    average = WeightAverage(network, config.Global.ema_decay) if config.Global.ema_decay else None
     now, fresh = processes.count_processes(), []
     if checkpoint is not None:
         updates = progress.epoch * loaders.train.updates
@@ -122,11 +130,13 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
                 batch_size * before,
                 steps,
             )
-        processes.raise_everywhere(lambda: load_checkpoint(model, checkpoint, scaling, updates))
+        processes.raise_everywhere(lambda: load_checkpoint(model, checkpoint, scaling, updates, average))
     elif config.Global.pretrained_model:
         fresh = processes.raise_everywhere(lambda: load_initial(network, config.Global.pretrained_model))
+        if average is not None:
+            average.reset()
     progress.processes = now
-    return Prepared(dataset, loaders, model, checkpoint, origin, progress, tuple(fresh))
+    return Prepared(dataset, loaders, model, checkpoint, origin, progress, average, tuple(fresh))
 
 
 def log_initial_weights(setup: Setup, prepared: Prepared) -> None:

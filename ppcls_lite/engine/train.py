@@ -178,6 +178,10 @@ def _run(setup: Setup, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
         report = task.report(scores.sums)
         if "test_loss" not in last:
             last = {**last, **{f"test_{name}": value for name, value in scores.values.items()}}
+            if prepared.average is not None:
+                with prepared.average.applied():
+                    averaged = evaluate(prepared.model.network, task, loaders.test).values
+                last.update({f"test_ema_{name}": value for name, value in averaged.items()})
             dashboard.add_pictures("test", lambda: task.pictures(scores.sums), progress.epoch)
             dashboard.add_report("test", lambda: report, progress.epoch)
         classes = report.pop("classes") if len(report.get("classes", ())) > MAX_ROWS else None
@@ -210,7 +214,8 @@ def _display_name(config: Config) -> str:
 def _fit(setup: Setup, run_dir: RunDir, prepared: Prepared, dashboard: Dashboard) -> Scores:
     """Train the remaining epochs; returns the scores of the last one."""
     progress, loaders, epochs = prepared.progress, prepared.loaders, setup.config.Global.epochs
-    epoch_end = callbacks.EpochEnd(setup, loaders, run_dir, dashboard, progress)
+    epoch_end = callbacks.EpochEnd(setup, loaders, run_dir, dashboard, progress, prepared.average)
+    averaging = [callbacks.Averaging(prepared.average, loaders.train)] if prepared.average is not None else []
     project = [logging.getLogger("ppcls_lite")]
     shows_bar = callbacks.ProgressBar.is_shown()  # then log lines are printed above it
     try:
@@ -223,6 +228,7 @@ def _fit(setup: Setup, run_dir: RunDir, prepared: Prepared, dashboard: Dashboard
                 callbacks=[
                     callbacks.TrainEpoch(setup, loaders.train, progress),
                     callbacks.ProgressBar(progress, epochs, len(loaders.train)),
+                    *averaging,
                     epoch_end,
                     callbacks.Schedule(loaders.train),
                 ],

@@ -15,7 +15,18 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppcls_lite.runs.run_dir import OPTIMIZER, PROGRESS, SCALER, SUMS, WEIGHTS, Progress, RunDir, verify_checkpoint
+from ppcls_lite.runs.average import WeightAverage
+from ppcls_lite.runs.run_dir import (
+    AVERAGE,
+    OPTIMIZER,
+    PROGRESS,
+    SCALER,
+    SUMS,
+    WEIGHTS,
+    Progress,
+    RunDir,
+    verify_checkpoint,
+)
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.files import replacing
 from ppcls_lite.weights.load import load_pretrained, read_state
@@ -32,12 +43,14 @@ class Snapshot:
     files: Mapping[str, bytes | memoryview]
 
 
-def take_snapshot(model: paddle.Model, progress: Progress) -> Snapshot:
-    """The current state of ``model``."""
+def take_snapshot(model: paddle.Model, progress: Progress, average: WeightAverage | None = None) -> Snapshot:
+    """The current state of ``model``, and of the average of its weights."""
     states = {WEIGHTS: model.network.state_dict(), OPTIMIZER: model._optimizer.state_dict()}
     scaler = getattr(model, "_scaler", None)
     if scaler is not None:
         states[SCALER] = scaler.state_dict()
+    if average is not None:
+        states[AVERAGE] = average.values
     files: dict[str, bytes | memoryview] = {name: _serialize(state) for name, state in states.items()}
     files[PROGRESS] = progress.to_json().encode()
     sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
@@ -64,6 +77,9 @@ def save_snapshot(snapshot: Snapshot, run_dir: RunDir) -> None:
         if epoch == snapshot.epoch:
             with replacing(run_dir.weights(name)) as temporary:
                 temporary.write_bytes(snapshot.files[WEIGHTS])
+    if AVERAGE in snapshot.files:
+        with replacing(run_dir.weights("last_ema")) as temporary:
+            temporary.write_bytes(snapshot.files[AVERAGE])
     run_dir.prune()
 
 
@@ -80,10 +96,19 @@ def restore_weights(run_dir: RunDir, progress: Progress) -> None:
             continue
         with replacing(run_dir.weights(name)) as temporary:
             shutil.copyfile(folder / WEIGHTS, temporary)
+        if name == "last" and (folder / AVERAGE).exists():
+            with replacing(run_dir.weights("last_ema")) as temporary:
+                shutil.copyfile(folder / AVERAGE, temporary)
 
 
-def load_checkpoint(model: paddle.Model, checkpoint: Path, loss_scaling: dict | None, updates: int) -> None:
-    """Restore weights, optimizer, schedule and loss scaler of a prepared model.
+def load_checkpoint(
+    model: paddle.Model,
+    checkpoint: Path,
+    loss_scaling: dict | None,
+    updates: int,
+    average: WeightAverage | None = None,
+) -> None:
+    """Restore weights, optimizer, schedule and loss scaler of a prepared model, and the average of its weights.
 
     Args:
         loss_scaling: the scaler's arguments under AMP, else None.
@@ -93,7 +118,13 @@ def load_checkpoint(model: paddle.Model, checkpoint: Path, loss_scaling: dict | 
     Raises:
         UserError: a file is missing, damaged, or of another network.
     """
+    if average is not None and (checkpoint / AVERAGE).exists():
+        load_pretrained(model.network, checkpoint / AVERAGE)
+        average.reset()
     load_pretrained(model.network, checkpoint / WEIGHTS)
+    if average is not None and not (checkpoint / AVERAGE).exists():
+        average.reset()
+        logger.info("the average of the weights starts from those of %s, which has none", checkpoint)
     state = read_state(checkpoint / OPTIMIZER)
     _check_optimizer_state(model, state, checkpoint / OPTIMIZER)
     schedule = model._optimizer._learning_rate

@@ -23,7 +23,7 @@ def tags_of(metrics: Sequence[str]) -> dict[str, str]:
 
     VisualDL makes a section of what precedes the slash, and opens the section that is first in alphabetical order.
     """
-    parts = ("train", "val", "test")
+    parts = ("train", "val", "test", "val_ema", "test_ema")
     tags = {f"{part}_{name}": f"accuracy/{name}_{part}" for name in metrics[:1] for part in parts}
     tags |= {f"{part}_loss": f"loss/{part}" for part in parts}
     tags |= {f"{part}_{name}": f"metrics/{name}_{part}" for name in metrics[1:] for part in parts if name != "top5"}

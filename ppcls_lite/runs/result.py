@@ -63,6 +63,7 @@ def describe_run(
 def conclude(last: dict[str, Any], progress: Progress, task: Task, skipped: int) -> dict[str, Any]:
     """The outcome of a run, the middle part of result.json, from the last epoch's row with its test scores."""
     headline = task.headline
+    averaged = [f"{part}_ema_{name}" for part in ("val", "test") for name in (headline.name, "loss")]
     seconds = sum(row["seconds"] for row in progress.rows)
     images = sum(row["images_per_sec"] * row["seconds"] for row in progress.rows)
     return {
@@ -74,6 +75,7 @@ def conclude(last: dict[str, Any], progress: Progress, task: Task, skipped: int)
         "unit": headline.unit,
         "higher_is_better": headline.higher_is_better,
         **{f"test_{name}": last[f"test_{name}"] for name in (*(metric.name for metric in task.metrics), "loss")},
+        **{column: last[column] for column in averaged if column in last},
         f"val_{headline.name}": last.get(f"val_{headline.name}"),
         f"best_val_{headline.name}": progress.best_val,
         "best_epoch": progress.best_epoch,

@@ -24,6 +24,7 @@ MOST_RECENT = 2  # checkpoints that are kept besides the best
 # The files of a checkpoint folder, the last one in the format of sha256sum.
 WEIGHTS, OPTIMIZER, SCALER, PROGRESS = "model.pdparams", "model.pdopt", "model.pdscaler", "state.json"
 SUMS = "SHA256SUMS"
+AVERAGE = "model_ema.pdparams"  # of a run with Global.ema_decay
 METADATA = "metadata.json"
 DAMAGED = ".damaged"  # suffix of damaged checkpoint folders
 REQUIRED_FIELDS = ("score", "test_loss", "epochs", "params", "macs", "images_per_sec", "wall_s")  # of result.json
@@ -155,10 +156,12 @@ class RunDir:
         """Write metrics.csv with one row an epoch and the task's metrics; missing values stay empty."""
         scores = ("loss", *(metric.name for metric in task.metrics))
         measured = [f"{part}_{score}" for part in ("train", "val", "test") for score in scores]
+        averaged = [f"{part}_ema_{score}" for part in ("val", "test") for score in scores]
+        measured += [column for column in averaged if any(column in row for row in rows)]
         write_csv(self.path / "metrics.csv", ["epoch", "lr", *measured, "images_per_sec", "seconds"], rows)
 
     def weights(self, which: str) -> Path:
-        """``last.pdparams`` or ``best.pdparams``."""
+        """``last.pdparams``, ``best.pdparams`` or ``last_ema.pdparams``."""
         return self.path / f"{which}{SUFFIX}"
 
     def checkpoint(self, epoch: int) -> Path:
@@ -172,7 +175,7 @@ class RunDir:
             if source.is_dir() and not copy.exists():
                 with replacing(copy) as temporary:
                     temporary.mkdir()
-                    for name in (WEIGHTS, OPTIMIZER, SCALER, PROGRESS, SUMS):
+                    for name in (WEIGHTS, OPTIMIZER, SCALER, AVERAGE, PROGRESS, SUMS):
                         if (source / name).is_file():
                             shutil.copyfile(source / name, temporary / name)
 
