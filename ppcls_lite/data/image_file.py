@@ -159,11 +159,12 @@ def _read_jpeg(
         )
     except ValueError:
         return None
-    image = Image.fromarray(pixels if channels == 3 else pixels[..., 0])
     if chosen is not None:
-        scale = 8 * image.width // width / 8  # exact; a scaled image's sides are rounded up
-        image = chosen.resize(image, (scale, scale))
-    elif region is not None:
+        scale = 8 * pixels.shape[1] // width / 8  # exact; a scaled image's sides are rounded up
+        image = Image.fromarray(chosen.resize_pixels(pixels if channels == 3 else pixels[..., 0], scale))
+        return image if rotation is None else image.transpose(rotation)
+    image = Image.fromarray(pixels if channels == 3 else pixels[..., 0])
+    if region is not None:
         image = _choose(region, *image.size, rotation).resize(image)
     return image if rotation is None else image.transpose(rotation)
 

@@ -8,10 +8,13 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from PIL import Image
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_OPENCV = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+cv2.setNumThreads(1)  # the loading workers share the cores
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -29,6 +32,18 @@ class Region(NamedTuple):
         left, top, right, bottom = self.box
         box = (left * x, top * y, min(right * x, image.width), min(bottom * y, image.height))
         return image.resize((self.width, self.height), _FILTERS[self.interpolation], box=box)
+
+    def resize_pixels(self, pixels: np.ndarray, scale: float) -> np.ndarray:
+        """As :meth:`resize` of pixels uint8 [H, W] or [H, W, 3], several times faster.
+
+        OpenCV does not antialias, so this is for images that were decoded at the smallest scale; what is still more
+        than twice as large is averaged.
+        """
+        left, top, right, bottom = (round(side * scale) for side in self.box)
+        part = pixels[top : max(bottom, top + 1), left : max(right, left + 1)]
+        shrinks = part.shape[0] > 2 * self.height or part.shape[1] > 2 * self.width
+        method = cv2.INTER_AREA if shrinks else _OPENCV[self.interpolation]
+        return cv2.resize(part, (self.width, self.height), interpolation=method)
 
     def smallest_scale(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of the smallest version of an image in which the region need not be enlarged."""
