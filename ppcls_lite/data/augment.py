@@ -37,18 +37,13 @@ class RandomResizedCrop:
     interpolation: Interpolation = "bilinear"
 
     def region(self, width: int, height: int, rng: np.random.Generator) -> Region:
-        area, (low, high) = width * height, np.log(self.ratio)
-        for _ in range(10):
-            target, ratio = area * rng.uniform(*self.scale), math.exp(rng.uniform(low, high))
-            w, h = round(math.sqrt(target * ratio)), round(math.sqrt(target / ratio))
-            if 0 < w <= width and 0 < h <= height:
-                left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
-                break
-        else:  # the largest central part with a permitted aspect ratio
+        box = _draw_box(width, height, self.scale, self.ratio, rng)
+        if box is None:  # the largest central part with a permitted aspect ratio
             ratio = min(max(width / height, self.ratio[0]), self.ratio[1])
             w, h = min(width, max(1, round(height * ratio))), min(height, max(1, round(width / ratio)))
             left, top = (width - w) // 2, (height - h) // 2
-        return Region((left, top, left + w, top + h), self.size, self.size, self.interpolation)
+            box = (left, top, left + w, top + h)
+        return Region(box, self.size, self.size, self.interpolation)
 
 
 @dataclass(frozen=True)
@@ -153,24 +148,18 @@ class RandomErasing:
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         if rng.random() >= self.prob:
             return image
-        for _ in range(10):
-            area = image.width * image.height * rng.uniform(*self.scale)
-            ratio = math.exp(rng.uniform(*np.log(self.ratio)))
-            w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-            if 0 < w < image.width and 0 < h < image.height:
-                left, top = int(rng.integers(image.width - w + 1)), int(rng.integers(image.height - h + 1))
-                image = image.copy()
-                image.paste(self._fill(image, w, h, rng), (left, top, left + w, top + h))
-                break
-        return image
-
-    def _fill(self, image: Image.Image, width: int, height: int, rng: np.random.Generator) -> Any:
-        channels = len(image.getbands())
+        box = _draw_box(*image.size, self.scale, self.ratio, rng, margin=1)
+        if box is None:
+            return image
         if self.value == "random":
-            noise = rng.integers(0, 256, (height, width, channels), np.uint8)
-            return Image.fromarray(noise if channels > 1 else noise[..., 0])
-        color = tuple(round(255 * value) for value in self.value)
-        return color if channels > 1 else color[0]
+            left, top, right, bottom = box
+            noise = rng.integers(0, 256, (bottom - top, right - left, len(image.getbands())), np.uint8)
+            fill = Image.fromarray(noise if noise.shape[2] > 1 else noise[..., 0])
+        else:
+            fill = tuple(round(255 * value) for value in self.value)
+        image = image.copy()
+        image.paste(fill, box)
+        return image
 
 
 @dataclass(frozen=True)
@@ -418,6 +407,30 @@ def _final_size(region: Any, single: Iterable[Any], key: str, side: int) -> int:
     return size
 
 
+def _draw_box(
+    width: int,
+    height: int,
+    scale: tuple[float, ...],
+    ratio: tuple[float, ...],
+    rng: np.random.Generator,
+    margin: int = 0,
+) -> tuple[int, int, int, int] | None:
+    """A random rectangle (left, top, right, bottom); None if ten of them do not fit.
+
+    Args:
+        scale: bounds of its share of the area.
+        ratio: bounds of width / height, drawn uniformly in the logarithm.
+        margin: pixels that it is narrower and lower than the image, at least.
+    """
+    for _ in range(10):
+        area, aspect = width * height * rng.uniform(*scale), math.exp(rng.uniform(*np.log(ratio)))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width - margin and 0 < h <= height - margin:
+            left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
+            return left, top, left + w, top + h
+    return None
+
+
 def _crop(image: Image.Image, left: int, top: int, size: int) -> Image.Image:
     return image.crop((left, top, left + size, top + size))
 
@@ -443,14 +456,12 @@ _ENHANCE = {
 
 
 def _affine(image: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
-    fill = (_GRAY,) * len(image.getbands())
-    color = fill if len(fill) > 1 else _GRAY
-    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=color)
+    gray = (_GRAY,) * len(image.getbands())
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=gray)
 
 
 def _rotate(image: Image.Image, angle: float) -> Image.Image:
-    fill = (_GRAY,) * len(image.getbands())
-    return image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=fill if len(fill) > 1 else _GRAY)
+    return image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=(_GRAY,) * len(image.getbands()))
 
 
 # Each takes the image, the strength in [0, 1] and a random sign.

@@ -159,12 +159,12 @@ def _read_jpeg(
         )
     except ValueError:
         return None
+    pixels = pixels if channels == 3 else pixels[..., 0]
     if chosen is not None:
         scale = 8 * pixels.shape[1] // width / 8  # exact; a scaled image's sides are rounded up
-        image = Image.fromarray(chosen.resize_pixels(pixels if channels == 3 else pixels[..., 0], scale))
-        return image if rotation is None else image.transpose(rotation)
-    image = Image.fromarray(pixels if channels == 3 else pixels[..., 0])
-    if region is not None:
+        pixels = chosen.resize_pixels(pixels, scale)
+    image = Image.fromarray(pixels)
+    if region is not None and chosen is None:
         image = _choose(region, *image.size, rotation).resize(image)
     return image if rotation is None else image.transpose(rotation)
 

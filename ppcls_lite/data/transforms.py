@@ -26,15 +26,12 @@ class Region(NamedTuple):
     height: int
     interpolation: str = "bilinear"
 
-    def resize(self, image: Image.Image, scale: tuple[float, float] = (1.0, 1.0)) -> Image.Image:
-        """The region of ``image``, which was decoded at ``scale`` (horizontal, vertical)."""
-        x, y = scale
-        left, top, right, bottom = self.box
-        box = (left * x, top * y, min(right * x, image.width), min(bottom * y, image.height))
-        return image.resize((self.width, self.height), _FILTERS[self.interpolation], box=box)
+    def resize(self, image: Image.Image) -> Image.Image:
+        """The region of ``image``, antialiased."""
+        return image.resize((self.width, self.height), _FILTERS[self.interpolation], box=self.box)
 
     def resize_pixels(self, pixels: np.ndarray, scale: float) -> np.ndarray:
-        """As :meth:`resize` of pixels uint8 [H, W] or [H, W, 3], several times faster.
+        """As :meth:`resize` of pixels uint8 [H, W] or [H, W, 3] that were decoded at ``scale``, several times faster.
 
         OpenCV does not antialias, so this is for images that were decoded at the smallest scale; what is still more
         than twice as large is averaged.
