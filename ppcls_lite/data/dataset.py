@@ -7,8 +7,8 @@ from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
-from ppcls_lite.data.augment import Augmentation
 from ppcls_lite.data.image_file import load_image
+from ppcls_lite.data.pipeline import Augmentation
 from ppcls_lite.utils.errors import UserError
 
 

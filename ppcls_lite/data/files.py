@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppcls_lite.data.augment import Augmentation
 from ppcls_lite.data.dataset import Dataset, DataSpec, Reading, Split
+from ppcls_lite.data.pipeline import Augmentation
 from ppcls_lite.data.workers import map_in_workers
 from ppcls_lite.utils import processes
 from ppcls_lite.utils.errors import UserError

@@ -5,8 +5,8 @@ from typing import Literal
 
 import numpy as np
 
-from ppcls_lite.data.augment import Augmentation, Pipeline
 from ppcls_lite.data.dataset import Split
+from ppcls_lite.data.pipeline import Augmentation, Pipeline
 from ppcls_lite.data.transforms import random_crop, random_flip
 from ppcls_lite.utils.errors import UserError
 

@@ -11,7 +11,7 @@ from ppcls_lite.config import load as configs
 from ppcls_lite.config.catalog import TASKS
 from ppcls_lite.config.schema import Config, DataLoader
 from ppcls_lite.data import DataSpec, Reading, Source, open_source
-from ppcls_lite.data.augment import Pipeline, parse_transforms
+from ppcls_lite.data.pipeline import Pipeline, parse_transforms
 from ppcls_lite.data.transforms import Normalization, identity, imagenet
 from ppcls_lite.tasks.task import Task, make_task
 from ppcls_lite.utils.errors import UserError, nearest

@@ -23,11 +23,11 @@ from ppcls_lite.data.augment import (
     RandomErasing,
     RandomHorizontalFlip,
     RandomResizedCrop,
-    parse_transforms,
 )
 from ppcls_lite.data.dataset import Reading, labeled
 from ppcls_lite.data.files import FileNames, ImageFiles
 from ppcls_lite.data.image_file import load_image, load_region
+from ppcls_lite.data.pipeline import parse_transforms
 from ppcls_lite.data.transforms import Normalization, Region, imagenet
 from ppcls_lite.tasks.setup import complete
 from ppcls_lite.utils.errors import UserError

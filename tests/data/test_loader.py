@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from ppcls_lite.config import load as configs
 from ppcls_lite.data import BatchLoader, load_dataset, split_balanced
-from ppcls_lite.data.augment import parse_transforms
 from ppcls_lite.data.dataset import labeled
 from ppcls_lite.data.loader import draw_balanced, scale_class_weights
+from ppcls_lite.data.pipeline import parse_transforms
 from ppcls_lite.data.transforms import Normalization, identity, random_crop, random_flip
 from ppcls_lite.tasks.setup import complete
 from ppcls_lite.utils.errors import UserError
