@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
+from ppcls_lite.data.fields import Fields
 from ppcls_lite.data.image_file import load_image
 from ppcls_lite.data.pipeline import Augmentation
 from ppcls_lite.utils.errors import UserError
@@ -16,12 +17,19 @@ from ppcls_lite.utils.errors import UserError
 class Column:
     """A target that a network can learn to predict.
 
-    ``kind`` is ``class`` (int64, an index into ``classes``) or ``number`` (float64, in ``unit``).
+    Args:
+        kind: ``class`` (int64 [N], an index into ``classes``), ``number`` (float64 [N], in ``unit``), ``labels`` (uint8
+            [N, classes], 1 for each of ``classes`` that applies), or ``text`` (str [N] as objects), the cells of a
+            table, from which a task makes one of the others.
+        texts: all cells of a column of text, str [rows] as objects.
+        where: returns the place of a cell for messages, from its index in ``texts``.
     """
 
-    kind: Literal["class", "number"]
+    kind: Literal["class", "number", "labels", "text"]
     classes: tuple[str, ...] = ()
     unit: str = ""
+    texts: np.ndarray | None = field(default=None, repr=False, compare=False)
+    where: Callable[[int], str] = field(default="row {}".format, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,7 @@ class DataSpec:
         channels: channels of the images; None if images are converted to what the network takes.
         image_size: side of the images in pixels; None if they differ and are resized when they are read.
         mean, std: per channel, of training pixels in [0, 1]; None if unknown.
+        fields: the columns of a table that are the network's input; None if that is one image alone.
     """
 
     name: str
@@ -42,6 +51,12 @@ class DataSpec:
     image_size: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    fields: Fields | None = None
+
+    @property
+    def has_images(self) -> bool:
+        """Whether the network's input includes an image."""
+        return self.fields is None or bool(self.fields.images)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -102,17 +117,25 @@ class ImageArray:
 
 @dataclass(frozen=True)
 class Split:
-    """Images with their targets: for each column, int64 [N] or float64 [N]."""
+    """Samples: images, targets by column (see :class:`Column`), and numbers of a table.
 
-    images: Images
+    Args:
+        images: None for a table without images.
+        table: float32 [N, width], made by :meth:`Fields.encode`; None without numbers and categories.
+    """
+
+    images: Images | None
     targets: Mapping[str, np.ndarray]
+    table: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.table if self.images is None else self.images)
 
     def take(self, indices: np.ndarray) -> "Split":
         """The samples at ``indices``."""
-        return Split(self.images.take(indices), {name: values[indices] for name, values in self.targets.items()})
+        images = None if self.images is None else self.images.take(indices)
+        targets = {name: values[indices] for name, values in self.targets.items()}
+        return Split(images, targets, None if self.table is None else self.table[indices])
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 import paddle
 
+from ppcls_lite.arch.base import get_head
 from ppcls_lite.config.files import is_set
 from ppcls_lite.config.schema import Config
 from ppcls_lite.runs.resume import own_folder
@@ -53,7 +54,7 @@ def load_network(arch: dict[str, Any], task: Task, weights: str | Path) -> paddl
     with paddle.utils.unique_name.guard():
         network = build_headed(arch, task)
     load_pretrained(network, weights)
-    task.read_head(network)
+    task.read_head(get_head(network))
     network.eval()
     return network
 

@@ -39,6 +39,9 @@ class Classification(Task):
     def __init__(self, classes: Sequence[str], outputs: int, label_smoothing: float = 0.0):
         self.classes, self.outputs, self.label_smoothing = tuple(classes), outputs, label_smoothing
 
+    def soften(self, target: np.ndarray) -> np.ndarray:
+        return np.eye(self.outputs, dtype=np.float32)[target]
+
     def loss(self, outputs, target):
         from paddle.nn import functional as F
 

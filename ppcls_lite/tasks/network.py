@@ -7,6 +7,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from ppcls_lite.arch import build_model
+from ppcls_lite.arch.base import replace_head
 from ppcls_lite.data.transforms import Normalization
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.tasks.task import Task
@@ -24,7 +25,7 @@ def build_headed(arch: dict[str, Any], task: Task) -> nn.Layer:
     """The network of a configuration's complete section ``Arch``, with the task's head."""
     options = {key: value for key, value in arch.items() if key != "name"}
     network = build_model(arch["name"], **options)
-    task.adapt_head(network)
+    replace_head(network, task.make_head)
     return network
 
 

@@ -45,15 +45,12 @@ class Regression(Task):
     def fit(self, target: np.ndarray) -> None:
         self.mean, self.std = float(target.mean()), float(target.std()) or 1.0
 
-    def adapt_head(self, network) -> None:
-        from ppcls_lite.arch.base import StandardizedLinear, replace_head
+    def make_head(self, linear):
+        from ppcls_lite.arch.base import StandardizedLinear
 
-        replace_head(network, lambda linear: StandardizedLinear(linear, self.mean, self.std))
+        return StandardizedLinear(linear, self.mean, self.std)
 
-    def read_head(self, network) -> None:
-        from ppcls_lite.arch.base import get_head
-
-        head = get_head(network)
+    def read_head(self, head) -> None:
         self.mean, self.std = float(head.mean), float(head.std)
 
     def loss(self, outputs, target):
