@@ -64,6 +64,7 @@ def test_names_of_groups_and_arms_select_in_the_protocol_s_order():
     [
         ("arms: {a: x.yaml}\nseed: 3", "seed is not a key of an ablation; did you mean 'seeds'?"),
         ("arms: {a: x.yaml}\nseeds: 0", "seeds is 0, expected a whole number at least 1"),
+        ("arms: {a: x.yaml}\nfolds: 1", "folds is 1, expected a whole number at least 2"),
         ("seeds: 1", "expected arms"),
         ("arms: [a]", "expected arms"),
         ("arms: {a: x.yaml, b: y.yaml}\ngroups: {a: [a, b]}", "a is both an arm and a group"),
