@@ -4,19 +4,21 @@ Training pictures are composed of the training part of ``digits``, test pictures
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ppcls_lite.config.catalog import register_dataset
 from ppcls_lite.config.options import Inputs, Pairs, Text
-from ppcls_lite.data.dataset import Column, Dataset, DataSpec, ImageArray, Source, Split
+from ppcls_lite.data.dataset import Column, Dataset, DataSpec, ImageArray, Reading, Source, Split
 from ppcls_lite.data.fields import Fields
 from ppcls_lite.data.sources import digits
 from ppcls_lite.utils.errors import UserError
 
 SIZES = {"train": 3000, "test": 1200}  # multiples of the 50 pairs in training and of all 60
-SETS_SIDE, DIGIT_SIDE, MOST_DIGITS = 48, 16, 4
+SETS_SIDE, DIGIT_SIDE, MOST_DIGITS = 48, 16, 4  # of digit_sets
+SIDE, COLOURED_SIDE = 32, 24  # of digit_colours; the side of digit_sums is the same
 INKS = {
     "red": (230, 60, 60),
     "green": (60, 190, 80),
@@ -26,14 +28,19 @@ INKS = {
     "magenta": (220, 80, 210),
 }
 PAIRS = tuple(f"{digit} {ink}" for digit in range(10) for ink in INKS)
-SHA256 = {}
+SHA256 = {  # of the whole data sets, with numpy 2.3 and scikit-learn 1.9
+    "digit_sets": "db1b7383ec40cfafca9304fe45eb8b546781e0c8cbc5b08021a2abc1af5d3b2e",
+    "digit_colours": "123860bb15d341347d77701acaf0f249d841d8b60b257ca755ed139748362720",
+    "digit_sums": "c5508506f45e471b4207f0fb354839cab5ae4d52f531fc172d6acaa065519498",
+}
 
 
+@dataclass(frozen=True)
 class Pool:
     """Scans of digits, uint8 [N, 8, 8], with the digits int64 [N] that they show."""
 
-    def __init__(self, scans: np.ndarray, labels: np.ndarray):
-        self.scans, self.labels = scans, labels
+    scans: np.ndarray
+    labels: np.ndarray
 
     def draw(self, rng: np.random.Generator, count: int, scale: int) -> tuple[np.ndarray, np.ndarray]:
         """``count`` random scans, each pixel repeated: uint8 [count, 8 * scale, 8 * scale], and their digits."""
@@ -56,8 +63,8 @@ def digit_sets(*, root: Text = None) -> Source:
         columns={"digits": Column("labels", tuple("0123456789"))},
         channels=3,
         image_size=SETS_SIDE,
-        mean=(0.0848,) * 3,
-        std=(0.2406,) * 3,
+        mean=(0.0845,) * 3,
+        std=(0.2405,) * 3,
     )
     return _source(spec, draw_sets, root)
 
@@ -101,9 +108,9 @@ def digit_colours(*, root: Text = None, test: Pairs = "all") -> Source:
             "pair": Column("class", PAIRS),
         },
         channels=3,
-        image_size=32,
-        mean=(0.3, 0.3, 0.3),
-        std=(0.2, 0.2, 0.2),
+        image_size=SIDE,
+        mean=(0.2941, 0.2885, 0.2951),
+        std=(0.1911, 0.1728, 0.1905),
     )
 
     def keep(split: Split) -> Split:
@@ -129,13 +136,14 @@ def draw_colours(pool: Pool, size: int, rng: np.random.Generator, part: str) -> 
     digit, colour = digit[pairs], colour[pairs]
     inks = np.array(list(INKS.values()))[colour] + rng.integers(-25, 26, size=(size, 3))  # [N, 3]
     ends = rng.integers(0, 120, size=(2, size, 3, 1, 1))
-    slope = np.linspace(0, 1, 32)
+    slope = np.linspace(0, 1, SIDE)
     slope = np.where(rng.integers(2, size=(size, 1, 1, 1)) > 0, slope[:, None], slope)  # top to bottom, left to right
     images = ends[0] * (1 - slope) + ends[1] * slope  # [N, 3, 32, 32]
     for i, image in enumerate(images):
-        scan = enlarge(pool.scans[rng.choice(np.flatnonzero(pool.labels == digit[i]))][None], 3)[0] / 255
-        top, left = rng.integers(32 - 24 + 1, size=2)
-        place = image[:, top : top + 24, left : left + 24]
+        chosen = rng.choice(np.flatnonzero(pool.labels == digit[i]))
+        scan = enlarge(pool.scans[[chosen]], COLOURED_SIDE // 8)[0] / 255
+        top, left = rng.integers(SIDE - COLOURED_SIDE + 1, size=2)
+        place = image[:, top : top + COLOURED_SIDE, left : left + COLOURED_SIDE]
         place += scan * (np.clip(inks[i], 0, 255)[:, None, None] - place)
     targets = {"digit": digit, "colour": colour, "pair": pairs}
     return Split(ImageArray(np.rint(images).astype(np.uint8)), {k: v.astype(np.int64) for k, v in targets.items()})
@@ -151,7 +159,7 @@ def digit_sums(*, root: Text = None, inputs: Inputs = "both") -> Source:
     """
     pictured, numbered = inputs != "numbers", inputs != "pictures"
     fields = Fields(("canvas",) if pictured else (), numbers=("first", "second")) if numbered else None
-    images = {"channels": 3, "image_size": 32, "mean": digits.SPEC.mean, "std": digits.SPEC.std} if pictured else {}
+    images = {"channels": 3, "image_size": SIDE, "mean": digits.SPEC.mean, "std": digits.SPEC.std} if pictured else {}
     spec = DataSpec("digit_sums", {"sum": Column("number")}, **images, fields=fields)
 
     def keep(split: Split) -> Split:
@@ -162,8 +170,9 @@ def digit_sums(*, root: Text = None, inputs: Inputs = "both") -> Source:
 
 def draw_sums(pool: Pool, size: int, rng: np.random.Generator, _part: str) -> Split:
     """Montages of two by two digits, two numbers from 0 to 9, and the sums of all six."""
-    scans, labels = pool.draw(rng, 4 * size, 2)
-    images = scans.reshape(size, 2, 2, 16, 16).swapaxes(2, 3).reshape(size, 32, 32)
+    half = SIDE // 2
+    scans, labels = pool.draw(rng, 4 * size, half // 8)
+    images = scans.reshape(size, 2, 2, half, half).swapaxes(2, 3).reshape(size, SIDE, SIDE)
     numbers = rng.integers(10, size=(size, 2))
     total = labels.reshape(size, 4).sum(axis=1) + numbers.sum(axis=1)
     return Split(ImageArray(_three_channels(images)), {"sum": total.astype(np.float64)}, numbers.astype(np.float32))
@@ -190,9 +199,8 @@ def _source(
             f"DataLoader.root does not apply to {spec.name}, which is made of scikit-learn's digits; remove it"
         )
 
-    def load(_reading) -> Dataset:
-        whole = digits.digits().load(_reading)
-        parts = {}
+    def load(reading: Reading) -> Dataset:
+        whole, parts = digits.digits().load(reading), {}
         for seed, (part, size) in enumerate(SIZES.items()):
             split = whole.parts[part]
             pool = Pool(split.images.pixels[:, 0, ::4, ::4], split.targets["label"])
@@ -204,7 +212,7 @@ def _source(
     return Source(spec, load)
 
 
-def fingerprint(splits) -> str:
+def fingerprint(splits: Iterable[Split]) -> str:
     """SHA256 of the images, targets and numbers of splits."""
     digest = hashlib.sha256()
     for split in splits:
