@@ -180,12 +180,13 @@ def _finding(row: Row, headline: Headline) -> str:
         low, high = _signed(difference.low, headline), _signed(difference.high, headline)
         bounds = f"(95 % interval {low} to {high}, {difference.pairs} seeds)"
         what += f", unresolved {bounds}" if difference.verdict == "unresolved" else f" {bounds}"
-    cost = f"{macs:.2f} of the multiply-adds and {speed:.2f} times the training speed"
+    cost = f"{macs:,.{2 if macs < 100 else 0}f} of the multiply-adds and {speed:.2f} times the training speed"
     return f"- {row.arm} against {baseline.arm}: {what}; {cost}."
 
 
 def _legend(record: Record, tables: dict[Headline, list[Row]]) -> str:
     names = ", ".join(headline.name for headline in tables)
+    names = names if names.startswith("mAP") else f"{names[0].upper()}{names[1:]}"
     results = [run for rows in tables.values() for row in rows for run in row.runs.values()]
     image = folds = ""
     if results and all(headline.unit == "%" for headline in tables):
@@ -197,7 +198,7 @@ def _legend(record: Record, tables: dict[Headline, list[Row]]) -> str:
             "seed, averaged over seeds."
         )
     return (
-        f"{names[0].upper()}{names[1:]}: mean ± sample standard deviation over seeds, after the last epoch.{folds}"
+        f"{names}: mean ± sample standard deviation over seeds, after the last epoch.{folds}"
         f"{image} To baseline: difference to the group's first arm, paired by seed, with the 95 % interval of the "
         "paired t-test; unresolved if it contains 0. Images/s and wall time were measured while other runs worked: "
         "compare them within this table only."

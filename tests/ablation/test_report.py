@@ -6,7 +6,7 @@ import json
 import pytest
 
 from ppcls_lite.ablation import report
-from ppcls_lite.ablation.record import Record
+from ppcls_lite.ablation.record import Record, read_record
 from ppcls_lite.ablation.report import write_report
 from ppcls_lite.ablation.statistics import Mean
 from ppcls_lite.utils.errors import UserError
@@ -113,6 +113,14 @@ def test_a_seed_counts_when_all_its_folds_are_finished(folded):
     assert len(read_csv(folder / "runs.csv")) == 7
 
 
+def test_records_of_versions_without_folds_are_read(ablation):
+    folder = ablation({"plain": PLAIN, "oct": OCT})
+    path = folder / "ablation.yaml"
+    path.write_text(path.read_text().replace("folds: null\n", ""))
+    assert "folds" not in path.read_text() and read_record(folder).folds is None
+    assert table(write_report(folder))["oct"]["seeds"] == "3"
+
+
 def test_before_a_seed_is_complete_there_is_no_plot(folded):
     folder = folded({"table": {0: (1.0,)}, "both": {}})
     assert table(write_report(folder))["table"]["sd of folds"] == "n/a" and not (folder / "plot.png").exists()
@@ -145,7 +153,8 @@ def test_a_headline_reads_well(fields, title, sentence, ablation):
             path.write_text(json.dumps({**json.loads(path.read_text()), "score": score}))
     text = write_report(folder)
     assert title in table(text)["plain"] and f"oct against plain: {sentence}" in text
-    assert f"\n{title.split(' %')[0].split(',')[0][0].upper()}{title.split(' %')[0].split(',')[0][1:]}: mean" in text
+    name = title.removesuffix(" %").removesuffix(", USD")
+    assert f"\n{name if name == 'mAP' else name[0].upper() + name[1:]}: mean" in text
     assert float(read_csv(folder / "results.csv")[0][f"test_{fields['metric']}_mean"]) == pytest.approx(0.6)
 
 

@@ -268,6 +268,13 @@ def test_every_fold_is_a_run_and_a_finished_one_is_not_repeated(tmp_path):
     assert done.returncode == 2 and "DataLoader.fold is set by the ablation for each run" in done.stderr
 
 
+def test_the_dashboard_tells_folds_apart(tiny):
+    from ppcls_lite.engine.train import _display_name
+
+    config = tiny("out/oct/seed_1/fold_2", **{"Global.name": "oct", "Global.seed": 1, "DataLoader.fold": "2/5"})
+    assert _display_name(config).startswith("oct s1 f2, ") and _display_name(config).endswith(">out")
+
+
 def test_groups_that_cannot_be_compared_are_refused_before_any_run(tmp_path):
     other = "oct: {config: base.yaml, set: [Heads.value.task=regression]}"
     protocol = write_protocol(
