@@ -192,3 +192,21 @@ def test_densenet_equals_paddle_vision(rng):
 def test_a_depth_that_is_none_and_a_compression_to_nothing_are_refused(options):
     with pytest.raises(UserError, match=r"depth is|leaves no channel"):
         build_model("densenet_cifar", **options)
+
+
+@pytest.mark.parametrize("bottleneck", [False, True])
+def test_scale_multiplies_every_width(bottleneck):
+    whole, half = (
+        build_model("vovnet27_slim", scale=scale, bottleneck=bottleneck, num_classes=7) for scale in (1, 0.5)
+    )
+    assert [channels * 2 for channels in half.feature_channels] == list(whole.feature_channels)
+    shapes = zip(half.state_dict().items(), whole.state_dict().items(), strict=True)
+    for (name, narrow), (same, wide) in shapes:
+        expected = [side if side in (1, 3, 7) else side // 2 for side in wide.shape]
+        assert name == same and narrow.shape == expected
+    assert build_model("vovnet27_slim", scale=0.016, bottleneck=bottleneck)(paddle.ones([1, 3, 32, 32])).shape == [
+        1,
+        1000,
+    ]
+    with pytest.raises(UserError, match=r"scale 0\.01 leaves no channel"):
+        build_model("vovnet27_slim", scale=0.01)
