@@ -14,7 +14,7 @@ from typing import Any
 
 from ppcls_lite.config import files as config_files
 from ppcls_lite.config.catalog import DATASETS, MODELS, TASKS
-from ppcls_lite.config.options import coerce
+from ppcls_lite.config.options import NonNegativeFloat, coerce
 from ppcls_lite.config.schema import SECTIONS, Config, DataLoader
 from ppcls_lite.utils.errors import UserError, nearest
 from ppcls_lite.utils.text import show
@@ -133,10 +133,11 @@ def _build_heads(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
         task = coerce(head["task"], str, f"{key}.task")
         TASKS.entry(task, prefix=f"{key}.task: ")
         column = coerce(head.get("column", name), str, f"{key}.column")
-        given = {option: value for option, value in head.items() if option not in ("task", "column")}
-        heads[name] = {"task": task, "column": column, **TASKS.check_options(task, given, f"{key}.")}
-    if len(heads) > 1:
-        raise UserError(f"Heads has {len(heads)} heads ({', '.join(heads)}), expected one")
+        given = {option: value for option, value in head.items() if option not in ("task", "column", "weight")}
+        weight = {"weight": coerce(head["weight"], NonNegativeFloat, f"{key}.weight")} if "weight" in head else {}
+        heads[name] = {"task": task, "column": column, **weight, **TASKS.check_options(task, given, f"{key}.")}
+    if len(heads) == 1 and "weight" in heads[name]:
+        raise UserError(f"{key}.weight is for several heads, and {name} is the only one; leave it out")
     return heads
 
 

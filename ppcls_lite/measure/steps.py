@@ -98,7 +98,7 @@ def random_loader(images: int, batch_size: int) -> BatchLoader:
     check_room(3 * 32 * 32 * images, f"{images} images")
     rng = np.random.default_rng(0)
     split = labeled(rng.integers(0, 256, (images, 3, 32, 32), dtype=np.uint8), rng.integers(0, 10, images))
-    return BatchLoader(split, "label", batch_size, shuffle=True, crop_padding=4, flip=True)
+    return BatchLoader(split, split.targets["label"], batch_size, shuffle=True, crop_padding=4, flip=True)
 
 
 def time_loader(loader: BatchLoader, rounds: int) -> dict[str, Timing]:

@@ -34,6 +34,7 @@ class Classification(Task):
     """Cross entropy over ``outputs`` classes; ``classes`` names the first ones."""
 
     name = "classification"
+    has_classes = True
     metrics = (Metric("top1", "top-1", "%", True), Metric("top5", "top-5", "%", True))
 
     def __init__(self, classes: Sequence[str], outputs: int, label_smoothing: float = 0.0):

@@ -45,9 +45,11 @@ class Task(ABC):
         name: the name it is registered under.
         outputs: number of network outputs per image.
         metrics: scores besides ``loss``; the first one is the headline, unless another was chosen.
+        has_classes: whether :meth:`report` has scores of single classes.
     """
 
     name: ClassVar[str]
+    has_classes: bool = False
     outputs: int
     metrics: tuple[Metric, ...]
 
@@ -70,7 +72,7 @@ class Task(ABC):
     @property
     def parts(self) -> dict[str, int]:
         """The outputs of an exported network: names and sizes."""
-        return {"output": self.outputs}
+        return {"logits": self.outputs}
 
     @abstractmethod
     def loss(self, outputs, target):
