@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
@@ -63,6 +64,13 @@ class StandardizedLinear(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias).astype("float32") * self.std + self.mean
+
+
+class Heads(nn.LayerDict):
+    """Layers by name on the same features; their float32 outputs [N, outputs] are concatenated in order."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return paddle.concat([head(x).astype("float32") for head in self.values()], axis=1)
 
 
 def backbone_parameters(network: nn.Layer) -> list[Tensor]:
