@@ -128,9 +128,8 @@ class Regression(Task):
 
         With ``log``, the histogram is of logarithms.
         """
-        errors = (self._predicted(outputs) - target.astype("float64")).abs().numpy()
-        true, predicted = target.numpy(), outputs.numpy().ravel()
-        edges = self._edges()
+        true, predicted, edges = target.numpy(), outputs.numpy().ravel(), self._edges()
+        errors = np.abs(self._predicted(predicted) - true)
         pair = [np.clip(values, edges[0], edges[-1]) for values in (np.log(true) if self.log else true, predicted)]
         return {"cells": np.histogram2d(*pair, bins=[edges, edges])[0], "errors": [errors]}
 

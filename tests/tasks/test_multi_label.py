@@ -35,7 +35,7 @@ def draw(rng, n, labels=5):
     return (rng.standard_normal((n, labels)) + target).astype("float32"), target
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(
     sizes=st.lists(st.integers(1, 9), min_size=1, max_size=8),
     thresholds=st.lists(st.floats(0, 1), min_size=5, max_size=5),
