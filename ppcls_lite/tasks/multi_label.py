@@ -35,7 +35,8 @@ def multi_label(column: Column, *, separator: str = "|", threshold: Fraction | t
         labels = sorted(set().union(*(split_cell(cell, separator) for cell in column.texts)))
     if len(labels) < 2:
         found = f"only {show(labels[0])}" if labels else "none"
-        raise UserError(f"the task multi_label needs at least two labels, but the column has {found}; check separator")
+        hint = "; check separator" if column.kind == "text" else ""
+        raise UserError(f"the task multi_label needs at least two labels, but the column has {found}{hint}")
     if isinstance(threshold, tuple) and len(threshold) != len(labels):
         raise UserError(f"threshold has {len(threshold)} values, expected one for each of the {len(labels)} labels")
     return MultiLabel(labels, separator, threshold)
@@ -75,7 +76,8 @@ class MultiLabel(Task):
         unknown = sorted(set().union(*cells).difference(self.labels))
         if unknown:
             raise UserError(f"there is no label '{unknown[0]}'; {nearest(unknown[0], self.labels)}")
-        return np.array([[label in cell for label in self.labels] for cell in cells], np.uint8)
+        applies = [[label in cell for label in self.labels] for cell in cells]
+        return np.array(applies, np.uint8).reshape(len(cells), self.outputs)
 
     def loss(self, outputs, target):
         from paddle.nn import functional as F
@@ -96,8 +98,8 @@ class MultiLabel(Task):
         }
 
     def batch_details(self, outputs, target) -> Sums:
-        """``outputs`` float32 and ``targets`` uint8, [N, labels]."""
-        return {"outputs": [outputs.numpy()], "targets": [target.numpy().astype(np.uint8)]}
+        """``outputs`` float32 and ``targets`` uint8, [N, labels]; scikit-learn refuses NaN, which becomes 0."""
+        return {"outputs": [np.nan_to_num(outputs.numpy())], "targets": [target.numpy().astype(np.uint8)]}
 
     def scores(self, sums: Sums) -> dict[str, float]:
         """``loss``, ``hamming`` and ``exact``; with details also ``map``, over the labels that occur, and ``f1``."""
@@ -114,25 +116,15 @@ class MultiLabel(Task):
 
         A score without images or predictions is 0; the average precision of a label without images is None.
         """
-        by_label = self._by_label(sums)
-        columns = zip(self._average_precisions(sums), *by_label.values(), strict=True)
+        by_label, averages = self._by_label(sums), self._average_precisions(sums)
+        names = ("precision", "recall", "f1")
         rows = [
-            {
-                "class": label,
-                "ap": average,
-                "precision": float(precision),
-                "recall": float(recall),
-                "f1": float(f1),
-                "support": int(support),
-                "threshold": float(threshold),
-            }
-            for label, threshold, (average, precision, recall, f1, support) in zip(
-                self.labels, self.thresholds, columns, strict=True
-            )
+            {"class": label, "ap": averages[i]}
+            | {name: float(by_label[name][i]) for name in names}
+            | {"support": int(by_label["support"][i]), "threshold": float(self.thresholds[i])}
+            for i, label in enumerate(self.labels)
         ]
-        return {f"macro_{name}": float(by_label[name].mean()) for name in ("precision", "recall", "f1")} | {
-            "classes": rows
-        }
+        return {f"macro_{name}": float(by_label[name].mean()) for name in names} | {"classes": rows}
 
     def pictures(self, sums: Sums) -> dict[str, Any]:
         from ppcls_lite.pictures.plots import draw_precision_recall

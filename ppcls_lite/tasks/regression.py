@@ -67,8 +67,8 @@ class Regression(Task):
         if bad.any():
             index = int(bad.argmax())
             place = f"{where(index)}: " if where else ""
-            need = ("above 0", "log is true") if self.log else ("other than 0", "loss is mape")
-            raise UserError(f"{place}the target is {values[index]:g}, but it must be {need[0]} where {need[1]}")
+            expected = "a number above 0 for log: true" if self.log else "a number other than 0 for loss: mape"
+            raise UserError(f"{place}the target is {values[index]:g}, expected {expected}; correct or remove the row")
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Numbers float64 [N], from numbers or from the cells of a column of text.

@@ -72,8 +72,7 @@ class Several(Task):
         for name, task in self.tasks.items():
             width = task.outputs if soft else task.target_width
             part = target[:, start : start + width]
-            if task.target_width == 1 and width == 1:
-                part = part.flatten()
+            part = part.flatten() if width == 1 else part
             parts[name] = part if soft else part.astype(task.target_dtype)
             start += width
         return parts

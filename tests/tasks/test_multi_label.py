@@ -82,6 +82,13 @@ def test_only_sums_of_scalars_are_known_in_training(rng):
     assert set(task.scores({name: float(value) for name, value in sums.items()})) == {"loss", "hamming", "exact"}
 
 
+def test_a_diverged_network_is_scored(rng):
+    task, (outputs, target) = make(), draw(rng, 8)
+    outputs[0], outputs[1] = np.nan, np.inf
+    scores = task.scores(evaluate(task, outputs, target, [np.arange(8)]))
+    assert np.isnan(scores["loss"]) and 0 <= scores["map"] <= 1
+
+
 def test_the_report_has_a_row_for_each_label(rng):
     task, (outputs, target) = make(threshold=[0.5, 0.6, 0.7, 0.2, 0.5]), draw(rng, 40)
     target[:, 1] = 0

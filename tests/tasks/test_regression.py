@@ -151,8 +151,8 @@ def test_text_becomes_numbers():
         (("1", "x", ""), {}, "line 3: the target is 'x', expected a number"),
         (("1", ""), {}, "line 3: the target is '', expected a number"),
         (("1", "inf"), {}, "line 3: the target is 'inf', expected a number"),
-        (("1", "0"), {"loss": "mape"}, "line 3: the target is 0, but it must be other than 0 where loss is mape"),
-        (("1", "-2"), {"log": True}, "line 3: the target is -2, but it must be above 0 where log is true"),
+        (("1", "0"), {"loss": "mape"}, "line 3: the target is 0, expected a number other than 0 for loss: mape"),
+        (("1", "-2"), {"log": True}, "line 3: the target is -2, expected a number above 0 for log: true"),
     ],
 )
 def test_bad_cells_are_refused_with_their_place(cells, options, message):
@@ -161,7 +161,7 @@ def test_bad_cells_are_refused_with_their_place(cells, options, message):
 
 
 def test_numbers_without_a_logarithm_are_refused():
-    with pytest.raises(UserError, match="the target is 0, but it must be above 0 where log is true"):
+    with pytest.raises(UserError, match="the target is 0, expected a number above 0 for log: true"):
         make_task("regression", NUMBERS, {"log": True}, "").encode(np.array([2.0, 0.0]))
     assert make_task("regression", NUMBERS, {}, "").encode(np.array([2.0, 0.0])).tolist() == [2, 0]
 
