@@ -78,6 +78,13 @@ class StandardizedLinear(nn.Layer):
         return F.linear(x, self.weight, self.bias).astype("float32") * self.std + self.mean
 
 
+class Heads(nn.LayerDict):
+    """Layers by name on the same features; their float32 outputs [N, outputs] are concatenated in order."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return paddle.concat([head(x).astype("float32") for head in self.values()], axis=1)
+
+
 def backbone_parameters(network: nn.Layer) -> list[Tensor]:
     """The parameters outside of the head, with the running statistics of batch norms."""
     head = {id(p) for p in get_head(network).parameters()}

@@ -121,6 +121,10 @@ def _build_arch(raw: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, **defaults, **MODELS.check_options(name, given, "Arch.")}
 
 
+# Names that metrics.csv and tables of predictions use themselves.
+_RESERVED = ("ema", "exact", "image", "label", "loss", "prediction", "row")
+
+
 def _build_heads(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The heads with checked options of their tasks; ``column`` is by default the head's name."""
     heads = {}
@@ -128,6 +132,8 @@ def _build_heads(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
         key = f"Heads.{name}"
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z]\w{0,39}", name):
             raise UserError(f"Heads: {show(name)} is not a valid name; expected at most 40 letters, digits and _")
+        if name in _RESERVED:
+            raise UserError(f"Heads: {name} is a column of tables of results; choose another name for the head")
         if not isinstance(head, dict) or "task" not in head:
             raise UserError(f"{key}.task is missing; set it to one of {', '.join(TASKS.names())}")
         task = coerce(head["task"], str, f"{key}.task")

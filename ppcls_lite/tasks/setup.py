@@ -150,7 +150,7 @@ def _choose_tasks(config: Config, spec: DataSpec) -> tuple[str | None, Task]:
     tasks = {name: _choose_task(config, spec, name, head) for name, head in heads.items()}
     if len(tasks) == 1:
         return next((head["column"], tasks[name]) for name, head in heads.items())
-    task = Several({n: Head(one, heads[n].get("weight", 1.0), heads[n]["column"]) for n, one in tasks.items()})
+    task = Several({n: Head(one, heads[n]["column"], heads[n].get("weight", 1.0)) for n, one in tasks.items()})
     if config.Arch.get("num_classes") is not None:
         raise UserError("Arch.num_classes is given, but the network has several heads; remove it")
     return None, task
