@@ -147,6 +147,18 @@ def _build_heads(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return heads
 
 
+def _check_fold(data: DataLoader) -> None:
+    if data.fold is None:
+        return
+    parsed = re.fullmatch(r"([1-9]\d{0,3})/([1-9]\d{0,3})", data.fold, re.ASCII)
+    if not parsed or not int(parsed[1]) <= int(parsed[2]) or parsed[2] == "1":
+        raise UserError(
+            f"DataLoader.fold is {show(data.fold)}, expected the fold and the number of folds, at least 2, such as 1/5"
+        )
+    if data.test_fraction:
+        raise UserError("DataLoader.fold and DataLoader.test_fraction are both given; leave one out")
+
+
 def _check_together(config: Config) -> None:
     lr, run, data = config.Optimizer.lr, config.Global, config.DataLoader
     if "/" in run.name or "\0" in run.name + run.output_dir or len(run.name) > 100:
@@ -154,6 +166,7 @@ def _check_together(config: Config) -> None:
     for key in ("val_fraction", "test_fraction"):
         if getattr(data, key) == 1:
             raise UserError(f"DataLoader.{key} is 1, which leaves no training images; expected below 1")
+    _check_fold(data)
     if (data.mean is None) != (data.std is None):
         raise UserError("DataLoader.mean and DataLoader.std belong together; set both or none")
     if run.ema_decay == 1:

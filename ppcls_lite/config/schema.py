@@ -102,6 +102,9 @@ class DataLoader:
     test_fraction: Annotated[Fraction, ADDED] = option(
         0.0, "share of the images set aside for testing, class-balanced, if the data set has no test images"
     )
+    fold: Annotated[str | None, ADDED] = option(
+        None, "cross-validation: 1/5 tests on the first of five folds and trains on the others, class-balanced"
+    )
     train_subset: Positive | None = option(None, "number of training images to use, class-balanced; null for all")
     test_subset: Positive | None = option(
         None, "number of test images to use, class-balanced, for trials; null for all"

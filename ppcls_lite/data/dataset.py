@@ -10,7 +10,6 @@ import numpy as np
 from ppcls_lite.data.fields import Fields
 from ppcls_lite.data.image_file import load_image
 from ppcls_lite.data.pipeline import Augmentation
-from ppcls_lite.utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -224,29 +223,3 @@ def sha256_of(*splits: Split) -> str:
         digest.update(np.ascontiguousarray(split.images.pixels))
         digest.update(split.targets["label"].astype("<i8"))
     return digest.hexdigest()
-
-
-def split_balanced(labels: np.ndarray, size: int, seed: int, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """Split indices into ``size`` and the rest, both sorted, each with the class proportions of ``labels``.
-
-    Args:
-        labels: int64 [N].
-        seed: the split depends on it.
-        what: the setting to name in the error message.
-
-    Raises:
-        UserError: one side would have fewer images than there are classes.
-    """
-    counts = np.unique(labels, return_counts=True)[1]
-    classes = len(counts)
-    if counts.min() < 2:
-        raise UserError(f"{what} cannot be met: a class has a single image")
-    if not classes <= size <= len(labels) - classes:
-        raise UserError(
-            f"{what} asks for {size} of {len(labels)} images; "
-            f"with {classes} classes it can be {classes} to {len(labels) - classes}"
-        )
-    from sklearn.model_selection import train_test_split  # takes half a second, and is rarely needed
-
-    chosen, rest = train_test_split(np.arange(len(labels)), train_size=size, stratify=labels, random_state=seed)
-    return np.sort(chosen), np.sort(rest)

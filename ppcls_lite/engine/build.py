@@ -17,8 +17,7 @@ from paddle import nn
 
 from ppcls_lite.arch.base import blank_inputs
 from ppcls_lite.config.schema import AMP, Config
-from ppcls_lite.config.schema import DataLoader as DataSettings
-from ppcls_lite.data import BatchLoader, Dataset, Split, split_balanced
+from ppcls_lite.data import BatchLoader, Dataset, split_dataset
 from ppcls_lite.data.files import ImageFiles
 from ppcls_lite.data.loader import scale_class_weights
 from ppcls_lite.data.workers import check_shared_memory
@@ -55,48 +54,6 @@ class Loaders:
     def most_scored(self) -> int:
         """The largest batch that is scored."""
         return max(loader.largest_batch for part, loader in self.by_part().items() if part != "train")
-
-
-def split_dataset(data: DataSettings, dataset: Dataset, balance: str | None) -> tuple[Split, Split | None, Split]:
-    """Split a data set into training, validation and test images.
-
-    Test images are set aside first if the data set has none of its own, then validation images; then subsets are
-    taken. The splits are stratified if the column has classes, else random.
-
-    Raises:
-        UserError: too few images of a class, or no test images.
-    """
-    train, val, test = (dataset.parts.get(part) for part in ("train", "val", "test"))
-
-    def set_aside(split: Split, size: int, key: str) -> tuple[Split, Split]:
-        what = f"DataLoader.{key}"
-        if balance is not None:
-            chosen, rest = split_balanced(split.targets[balance], size, data.split_seed, what)
-        else:
-            chosen, rest = _split_randomly(len(split), size, data.split_seed, what)
-        return split.take(chosen), split.take(rest)
-
-    def subset(split: Split, size: int | None, key: str) -> Split:
-        return split if size is None or size == len(split) else set_aside(split, size, key)[0]
-
-    for name, part, fraction in (("test", test, data.test_fraction), ("val", val, data.val_fraction)):
-        if part is not None and fraction:
-            own_images = f"{dataset.source} has {name} images of its own"
-            raise UserError(f"DataLoader.{name}_fraction is {fraction:g}, but {own_images}; leave it out")
-    if test is None:
-        if not data.test_fraction:
-            raise UserError(f"{dataset.source} has no test images; set DataLoader.test_fraction, such as 0.2")
-        test, train = set_aside(train, round(data.test_fraction * len(train)), "test_fraction")
-    if data.val_fraction:
-        val, train = set_aside(train, round(data.val_fraction * len(train)), "val_fraction")
-    return subset(train, data.train_subset, "train_subset"), val, subset(test, data.test_subset, "test_subset")
-
-
-def _split_randomly(total: int, size: int, seed: int, what: str) -> tuple[np.ndarray, np.ndarray]:
-    if not 1 <= size < total:
-        raise UserError(f"{what} asks for {size} of {total} images, expected 1 to {total - 1}")
-    order = np.random.default_rng(seed).permutation(total)
-    return np.sort(order[:size]), np.sort(order[size:])
 
 
 def build_loaders(setup: Setup, dataset: Dataset) -> Loaders:

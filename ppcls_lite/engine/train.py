@@ -207,8 +207,9 @@ def _display_name(config: Config) -> str:
     Slashes are replaced because the graph page shows only what follows the last one.
     """
     run = config.Global
-    folder = run.output_dir.removesuffix(f"/{run.name}/seed_{run.seed}")
-    return f"{run.name} s{run.seed}, {folder.replace('/', '>')}"
+    fold = (config.DataLoader.fold or "").partition("/")[0]
+    folder = run.output_dir.removesuffix(f"/fold_{fold}").removesuffix(f"/{run.name}/seed_{run.seed}")
+    return f"{run.name} s{run.seed}{fold and f' f{fold}'}, {folder.replace('/', '>')}"
 
 
 def _fit(setup: Setup, run_dir: RunDir, prepared: Prepared, dashboard: Dashboard) -> Scores:
