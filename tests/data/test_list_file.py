@@ -39,7 +39,7 @@ def open_lists(folder, **options):
 
 
 def test_its_options():
-    options = ("root", "train_list", "val_list", "test_list", "class_map", "delimiter")
+    options = ("root", "train_list", "val_list", "test_list", "class_map", "delimiter", "multi_hot")
     assert tuple(DATASETS.entry("list_file").options) == options
 
 
