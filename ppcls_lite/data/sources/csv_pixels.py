@@ -3,7 +3,6 @@
 import codecs
 import hashlib
 import math
-import warnings
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -98,18 +97,18 @@ class PixelFile:
         path: the file.
         column: the index of the label's column.
         values: number of pixel values in each row.
+        names: the distinct labels, by their first row.
         starts: int64 [N + 1], where each row starts, and the end of the last one.
         labels: int64 [N], indices into ``names``.
-        names: the distinct labels, by their first row.
         gaps: int64 [G], the rows that follow an empty line, once for each such line; with the header as one.
     """
 
     path: Path
     column: int
     values: int
+    names: tuple[str, ...]
     starts: np.ndarray
     labels: np.ndarray
-    names: tuple[str, ...]
     gaps: np.ndarray
 
     def where(self, index: int) -> str:
@@ -165,11 +164,10 @@ def parse_pixels(text: bytes, number: int, where: Callable[[], str]) -> np.ndarr
     Raises:
         UserError: there are more or fewer, or one is not a whole number from 0 to 255; ``where`` returns their place.
     """
-    if not text.translate(None, b"0123456789,") and text.count(b",") == number - 1:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an empty cell, which ends the values
-            values = np.fromstring(text, np.int64, sep=",")
-        if len(values) == number and values.max() <= 255:
+    is_plain = not text.translate(None, b"0123456789,") and b",," not in b",%b," % text
+    if is_plain and text.count(b",") == number - 1:
+        values = np.fromstring(text, np.int64, sep=",")
+        if values.max() <= 255:
             return values.astype(np.uint8)
     cells = text.split(b",")
     if len(cells) != number:
@@ -254,9 +252,8 @@ def _index(path: Path, label: str) -> PixelFile:
         raise UserError(f"{path} has no rows; {EXPECTED}")
     starts.append(end)
     names = tuple(name.decode(errors="replace") for name in codes)
-    return PixelFile(
-        path, column, values, *(np.array(one, np.int64) for one in (starts, labels)), names, np.array(gaps)
-    )
+    index = (np.array(one, np.int64) for one in (starts, labels, gaps))
+    return PixelFile(path, column, values, names, *index)
 
 
 def _read_first(line: bytes, label: str, path: Path) -> tuple[int, int, bool]:
