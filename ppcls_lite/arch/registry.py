@@ -25,6 +25,11 @@ def fixed_input_size(name: str) -> int | None:
     return MODELS.entry(name).constants.get("input_size")
 
 
+def takes_images(name: str) -> bool:
+    """Whether model ``name`` takes images, or else a table alone."""
+    return MODELS.entry(name).constants.get("takes_images", True)
+
+
 def check_input_size(name: str, size: int, key: str) -> None:
     """Check that model ``name`` takes images of ``size`` pixels; ``key`` names the setting in the message.
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ppcls_lite.config import files as config_files
 from ppcls_lite.config.catalog import DATASETS, MODELS, TASKS
-from ppcls_lite.config.options import coerce
+from ppcls_lite.config.options import NonNegativeFloat, coerce
 from ppcls_lite.config.schema import SECTIONS, Config, DataLoader
 from ppcls_lite.utils.errors import UserError, nearest
 from ppcls_lite.utils.text import show
@@ -121,6 +121,10 @@ def _build_arch(raw: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, **defaults, **MODELS.check_options(name, given, "Arch.")}
 
 
+# Names that metrics.csv and tables of predictions use themselves.
+_RESERVED = ("ema", "exact", "image", "label", "loss", "prediction", "row")
+
+
 def _build_heads(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The heads with checked options of their tasks; ``column`` is by default the head's name."""
     heads = {}
@@ -128,15 +132,18 @@ def _build_heads(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
         key = f"Heads.{name}"
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z]\w{0,39}", name):
             raise UserError(f"Heads: {show(name)} is not a valid name; expected at most 40 letters, digits and _")
+        if name in _RESERVED:
+            raise UserError(f"Heads: {name} is a column of tables of results; choose another name for the head")
         if not isinstance(head, dict) or "task" not in head:
             raise UserError(f"{key}.task is missing; set it to one of {', '.join(TASKS.names())}")
         task = coerce(head["task"], str, f"{key}.task")
         TASKS.entry(task, prefix=f"{key}.task: ")
         column = coerce(head.get("column", name), str, f"{key}.column")
-        given = {option: value for option, value in head.items() if option not in ("task", "column")}
-        heads[name] = {"task": task, "column": column, **TASKS.check_options(task, given, f"{key}.")}
-    if len(heads) > 1:
-        raise UserError(f"Heads has {len(heads)} heads ({', '.join(heads)}), expected one")
+        given = {option: value for option, value in head.items() if option not in ("task", "column", "weight")}
+        weight = {"weight": coerce(head["weight"], NonNegativeFloat, f"{key}.weight")} if "weight" in head else {}
+        heads[name] = {"task": task, "column": column, **weight, **TASKS.check_options(task, given, f"{key}.")}
+    if len(heads) == 1 and "weight" in heads[name]:
+        raise UserError(f"{key}.weight is for several heads, and {name} is the only one; leave it out")
     return heads
 
 

@@ -50,6 +50,7 @@ PositiveFloat = Annotated[float, Range(above=0.0)]
 Width = Annotated[float, Range(above=0.0, high=8.0)]
 NonNegativeFloat = Annotated[float, Range(low=0.0)]
 
+Sizes = tuple[Positive, ...]
 Stem = Literal["imagenet", "cifar"]
 VoVStem = Literal["code", "paper", "cifar"]
 Init = Literal["kaiming", "paddle"]

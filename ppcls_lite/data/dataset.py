@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Protocol
 import numpy as np
 
 from ppcls_lite.data.fields import Fields
-from ppcls_lite.data.image_file import load_image
+from ppcls_lite.data.image_file import ImageFile, load_image
 from ppcls_lite.data.pipeline import Augmentation
 
 
@@ -174,7 +174,7 @@ class Reading:
     skip: bool = False
     resize: int | None = None
 
-    def load(self, path: str) -> np.ndarray:
+    def load(self, path: ImageFile) -> np.ndarray:
         """Read an image file for scoring, as uint8 [C, image_size, image_size]."""
         return load_image(path, self.channels, self.image_size, self.resize)
 

@@ -29,7 +29,7 @@ from ppcls_lite.data.augment import (
     RandomResizedCrop,
     Resize,
 )
-from ppcls_lite.data.image_file import load_region
+from ppcls_lite.data.image_file import ImageFile, load_region
 from ppcls_lite.data.transforms import center_region, to_array
 from ppcls_lite.utils.errors import UserError, nearest
 from ppcls_lite.utils.text import show
@@ -82,7 +82,7 @@ class Pipeline:
             image = self.region.region(*image.size, rng).resize(image)
         return self._finish(image, len(pixels), rng)
 
-    def transform_file(self, path: str, channels: int, rng: np.random.Generator) -> np.ndarray:
+    def transform_file(self, path: ImageFile, channels: int, rng: np.random.Generator) -> np.ndarray:
         """Read an image file and transform it to uint8 [C, H, W].
 
         Raises:

@@ -36,6 +36,7 @@ class Metric:
 
 
 LOSS = Metric("loss", "loss", "", False)
+CONTENTS = {"class": "classes", "number": "numbers", "labels": "sets of labels", "text": "text"}
 
 
 class Task(ABC):
@@ -45,10 +46,16 @@ class Task(ABC):
         name: the name it is registered under.
         outputs: number of network outputs per image.
         metrics: scores besides ``loss``; the first one is the headline, unless another was chosen.
+        has_classes: whether :meth:`report` has scores of single classes.
+        target_dtype: of encoded targets.
+        target_width: number of columns of encoded targets [N, width]; 1 for targets [N].
     """
 
     name: ClassVar[str]
+    has_classes: bool = False
     outputs: int
+    target_dtype: ClassVar[str] = "float64"
+    target_width: int = 1
     metrics: tuple[Metric, ...]
 
     @property
@@ -70,7 +77,7 @@ class Task(ABC):
     @property
     def parts(self) -> dict[str, int]:
         """The outputs of an exported network: names and sizes."""
-        return {"output": self.outputs}
+        return {"logits": self.outputs}
 
     @abstractmethod
     def loss(self, outputs, target):
@@ -141,7 +148,7 @@ class Task(ABC):
         """
 
     def name_target(self, value: Any) -> Any:
-        """A target as shown in tables of predictions."""
+        """An encoded target as shown in tables of predictions."""
         return value
 
     @abstractmethod
@@ -178,6 +185,17 @@ class Total:
         return totals
 
 
+def require_kind(task: str, column: Column, *kinds: str) -> None:
+    """Check the kind of a task's column.
+
+    Raises:
+        UserError: it is none of ``kinds``.
+    """
+    if column.kind not in kinds:
+        needed = " or ".join(CONTENTS[kind] for kind in kinds)
+        raise UserError(f"the task {task} needs a column of {needed}, but this one holds {CONTENTS[column.kind]}")
+
+
 def make_task(name: str, column: Column, options: Mapping[str, Any], prefix: str) -> Task:
     """Make the task ``name`` for a column; ``prefix`` precedes the names of options in error messages.
 
@@ -189,11 +207,15 @@ def make_task(name: str, column: Column, options: Mapping[str, Any], prefix: str
 
 
 def restore_task(description: Any) -> Task:
-    """Restore a task from :meth:`Task.describe`, for decoding.
+    """Restore a task from its description by :meth:`Task.describe`, for decoding.
 
     Raises:
         ValueError: the description is invalid.
     """
+    if isinstance(description, dict) and description.get("task") == "several":
+        from ppcls_lite.tasks.several import restore_several
+
+        return restore_several(description)
     if not isinstance(description, dict) or description.get("task") not in TASKS.names():
         raise ValueError(f"{show(description)} is not a description of a task")
     known = {"kind": str, "classes": list, "unit": str}
