@@ -151,8 +151,9 @@ def _choose_tasks(config: Config, spec: DataSpec) -> tuple[str | None, Task]:
     if len(tasks) == 1:
         return next((head["column"], tasks[name]) for name, head in heads.items())
     task = Several({n: Head(one, heads[n]["column"], heads[n].get("weight", 1.0)) for n, one in tasks.items()})
-    if config.Arch.get("num_classes") is not None:
-        raise UserError("Arch.num_classes is given, but the network has several heads; remove it")
+    given = config.Arch.get("num_classes")
+    if given not in (None, task.outputs):
+        raise UserError(f"Arch.num_classes is {given}, but the heads have {task.outputs} outputs; remove it")
     return None, task
 
 
