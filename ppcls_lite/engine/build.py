@@ -18,7 +18,7 @@ from paddle import nn
 from ppcls_lite.arch.base import blank_inputs
 from ppcls_lite.config.schema import AMP, Config
 from ppcls_lite.data import BatchLoader, Dataset, split_dataset
-from ppcls_lite.data.files import ImageFiles
+from ppcls_lite.data.files import StoredImages
 from ppcls_lite.data.loader import scale_class_weights
 from ppcls_lite.data.workers import check_shared_memory
 from ppcls_lite.engine.optim import build_optimizer, build_schedule, scaled_rate
@@ -65,7 +65,7 @@ def build_loaders(setup: Setup, dataset: Dataset) -> Loaders:
     data = setup.config.DataLoader
     train, val, test = split_dataset(data, dataset, setup.balance)
     place = {"rank": processes.rank(), "world_size": processes.count_processes()}
-    if isinstance(train.images, ImageFiles):
+    if isinstance(train.images, StoredImages):
         most = max(data.batch_size, data.eval_batch_size) * math.prod(train.images.shape)
         check_shared_memory(most, data.num_workers, processes=processes.count_local())
     weights = None

@@ -13,6 +13,7 @@ import paddle
 from paddle import nn
 
 from ppcls_lite.data import BatchLoader, Dataset, Split, open_source
+from ppcls_lite.data.sources.table import read_rows
 from ppcls_lite.engine.build import build_loaders
 from ppcls_lite.engine.prepare import explain_lost_processes, open_device
 from ppcls_lite.runs.average import WeightAverage
@@ -123,15 +124,18 @@ def _choose_loaders(setup: Setup, data: str | None) -> Mapping[str, BatchLoader]
 
 
 def load_labeled(setup: Setup, path: str) -> Split:
-    """Images of a folder or a list file, labelled with the classes of ``setup``.
+    """Images of a folder or a list file, labelled with the classes of ``setup``; or rows of a CSV file.
 
     Raises:
         UserError: the task has no classes, or a label is not one of them.
     """
-    column = setup.spec.columns[setup.column]
-    if column.kind != "class":
-        raise UserError("--data needs a network that predicts classes, and this one predicts numbers")
     place = user_path(path)
+    if setup.spec.fields is not None:
+        _, split = read_rows(place, setup.config.DataLoader.root, setup.spec.fields, setup.reading)
+        return split
+    if setup.task.name != "classification":
+        raise UserError("--data needs a network that predicts one class, or that takes rows of a table")
+    classes = setup.task.classes
     if place.is_dir():
         dataset = open_source("image_folder", place).load(setup.reading)
     else:
@@ -139,14 +143,12 @@ def load_labeled(setup: Setup, path: str) -> Split:
     split = _choose_part(dataset)
     labels = split.targets["label"]
     if place.is_dir():  # named by its folders
-        foreign = [name for name in dataset.spec.classes if name not in column.classes]
+        foreign = [name for name in dataset.spec.classes if name not in classes]
         if foreign:
             raise UserError(f"--data {path} has the class folder {foreign[0]}/, which is not one of the run's classes")
-        labels = np.array([column.classes.index(name) for name in dataset.spec.classes])[labels]
-    elif labels.max() >= len(column.classes):
-        raise UserError(
-            f"--data {path} has the label {labels.max()}, but the run has only {len(column.classes)} classes"
-        )
+        labels = np.array([classes.index(name) for name in dataset.spec.classes])[labels]
+    elif labels.max() >= len(classes):
+        raise UserError(f"--data {path} has the label {labels.max()}, but the run has only {len(classes)} classes")
     return Split(split.images, {setup.column: labels})
 
 

@@ -158,7 +158,9 @@ def log_initial_weights(setup: Setup, prepared: Prepared) -> None:
     weights = find_weights(config.Global.pretrained_model)
     logger.info("weights from %s", weights)
     if prepared.fresh:
-        logger.info("%s start fresh, since the head of these weights has another size", ", ".join(prepared.fresh))
+        more = f" and {len(prepared.fresh) - 3} more" if len(prepared.fresh) > 3 else ""
+        names = ", ".join(prepared.fresh[:3]) + more
+        logger.info("%s start fresh, since the head of these weights has another size", names)
     metadata = next((folder / METADATA for folder in run_folders(weights) if (folder / METADATA).is_file()), None)
     if metadata is None:
         return

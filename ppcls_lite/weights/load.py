@@ -117,7 +117,7 @@ def load_pretrained(network, path: str | Path) -> Path:
 
 
 def load_initial(network, path: str | Path) -> list[str]:
-    """Load the weights at ``path`` to train ``network``: all of them, or all but a head with other outputs.
+    """Load the weights at ``path`` to train ``network``: all of them, or all but a head with other outputs or layers.
 
     Returns:
         The parameters that were not loaded, with their shapes: ``["fc.weight [64, 7]", "fc.bias [7]"]``.
@@ -127,9 +127,16 @@ def load_initial(network, path: str | Path) -> list[str]:
     """
     path = find_weights(path)
     own, weights, head = network.state_dict(), read_weights(path), f"{network.head_name}."
-    before, now = (list(state[f"{head}weight"].shape) for state in ({**own, **weights}, own))
+    before, now = (
+        {name: list(value.shape) for name, value in state.items() if name.startswith(head)} for state in (weights, own)
+    )
+    first, own_first = before.get(f"{head}weight"), now.get(f"{head}weight")
+    if first is None or own_first is None:  # one of them has several heads, or takes a table
+        is_other = bool(before) and before != now
+    else:
+        is_other = len(first) == 2 and first[0] == own_first[0] and first[1] != own_first[1]
     fresh = {}
-    if len(before) == 2 and before[0] == now[0] and before[1] != now[1]:
+    if is_other:
         fresh = {name: value.numpy() for name, value in own.items() if name.startswith(head)}
         weights = {name: value for name, value in weights.items() if not name.startswith(head)}
     load_weights(network, {**weights, **fresh}, path)

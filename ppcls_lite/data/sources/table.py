@@ -73,8 +73,7 @@ def table(
     if min_count is not None:
         parts[0] = _drop_rare(parts[0], categories, min_count)
     rows = parts[0] if len(parts) == 1 else _join(parts[0], parts[1])
-    for name in (*images, *categories):
-        _check_filled(rows, name, "a file name" if name in images else "a category")
+    _check_inputs_filled(rows, images, categories)
     known = {name: tuple(sorted(set(parts[0].cells[name]))) for name in categories}
     fields = Fields(tuple(images), grid, tuple(numbers), known)
     encoded = fields.encode(rows.cells, rows.where) if fields.width else None
@@ -90,12 +89,8 @@ def table(
         if dropped:
             few = f"a value of {' or '.join(categories)} that occurs less than {min_count} times"
             logger.info("dropped %d of %d rows of %s, with %s (DataLoader.min_count)", dropped, total, paths[0], few)
-        names = _find_images(rows, images, place) if images else None
-        files = None
-        if names is not None and tuple(grid) == (1, 1):
-            files = ImageFiles(names, reading)
-        elif names is not None:
-            files = MontageFiles(names, reading, len(images), grid)
+        files = _open_images(rows, fields, place, reading) if images else None
+        names = files and files.names
         sha256 = _fingerprint(parts, names, paths, reading.skip) if processes.rank() == 0 else ""
         everything = Split(files, rows.cells, encoded)
         ranges = np.split(np.arange(len(rows.lines)), [len(parts[0].lines)])
@@ -103,6 +98,27 @@ def table(
         return Dataset(spec, splits, sha256, str(paths[0]))
 
     return Source(spec, load)
+
+
+def read_rows(path: Path, root: str | None, fields: Fields, reading: Reading) -> tuple["Rows", Split]:
+    """The rows of a CSV file as input of a trained network, with every column of text as a target.
+
+    Args:
+        root: the folder or tar archive of images; None for the folder of ``path``.
+        fields: the columns that the network takes.
+
+    Raises:
+        UserError: the file is invalid or lacks one of these columns.
+    """
+    rows = _read(path)
+    missing = [name for name in (*fields.images, *fields.numbers, *fields.categories) if name not in rows.cells]
+    if missing:
+        raise UserError(
+            f"{path} lacks the column {show(missing[0])}, which the network takes; {nearest(missing[0], rows.cells)}"
+        )
+    _check_inputs_filled(rows, fields.images, fields.categories)
+    files = _open_images(rows, fields, user_path(root) if root else path.parent, reading) if fields.images else None
+    return rows, Split(files, rows.cells, fields.encode(rows.cells, rows.where) if fields.width else None)
 
 
 @dataclass(frozen=True)
@@ -270,6 +286,18 @@ def _check_filled(rows: Rows, name: str, what: str) -> None:
     empty = next((i for i, cell in enumerate(rows.cells[name]) if not cell.strip()), None)
     if empty is not None:
         raise UserError(f"{rows.where(empty)}: {name} is empty, expected {what}; fill it in or remove the row")
+
+
+def _check_inputs_filled(rows: Rows, images: Sequence[str], categories: Sequence[str]) -> None:
+    for name in (*images, *categories):
+        _check_filled(rows, name, "a file name" if name in images else "a category")
+
+
+def _open_images(rows: Rows, fields: Fields, place: Path, reading: Reading) -> ImageFiles:
+    names = _find_images(rows, fields.images, place)
+    if tuple(fields.montage) == (1, 1):
+        return ImageFiles(names, reading)
+    return MontageFiles(names, reading, len(fields.images), fields.montage)
 
 
 def _find_images(rows: Rows, images: Sequence[str], place: Path) -> FileNames:
