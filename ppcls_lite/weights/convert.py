@@ -6,7 +6,6 @@ article's checkpoints, which are Paddle files and have a bias in all convolution
 
 import pickle
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,50 +14,8 @@ import numpy as np
 
 from ppcls_lite.config.catalog import MODELS
 from ppcls_lite.utils.errors import UserError, nearest
+from ppcls_lite.weights import names
 from ppcls_lite.weights.load import SAFETENSORS, SUFFIX, load_weights, read_safetensors, read_weights
-
-Rule = tuple[str, str | Callable[[re.Match], str]]
-
-
-def _osa(match: re.Match) -> str:
-    stage, module, layer, kind = match.groups()
-    place = "concat" if layer == "concat" else f"aggregation.{layer}"
-    return f"stages.{int(stage) - 2}.{int(module) - 1}.{place}.{'conv' if kind == 'conv' else 'bn'}."
-
-
-def _dense_layer(match: re.Match) -> str:
-    block, layer, kind, number = match.groups()
-    own = "_batch_norm" if kind == "norm" else "_conv"
-    return f"db_conv_{int(block) + 1}.conv{int(block) + 1}_{layer}.bn_ac_func{number}.{own}."
-
-
-def _transition(match: re.Match) -> str:
-    own = "_batch_norm" if match[2] == "norm" else "_conv"
-    return f"tr_conv{int(match[1]) + 1}_blk.conv_ac_func.{own}."
-
-
-# The first rule that matches the beginning of a name replaces the matched part.
-_RESNET: list[Rule] = [
-    (r"(layer\d+\.\d+)\.conv(\d)\.", r"\1.conv\2.conv.conv_h2h."),
-    (r"(layer\d+\.\d+)\.bn(\d)\.", r"\1.conv\2.bn_h."),
-    (r"(layer\d+\.\d+\.downsample)\.0\.", r"\1.0.conv.conv_h2h."),
-    (r"(layer\d+\.\d+\.downsample)\.1\.", r"\1.0.bn_h."),
-]
-_DENSENET: list[Rule] = [
-    (r"features\.conv0\.", "conv1_func._conv."),
-    (r"features\.norm0\.", "conv1_func._batch_norm."),
-    # Before torchvision 0.3, norm1 was norm.1.
-    (r"features\.denseblock(\d+)\.denselayer(\d+)\.(norm|conv)\.?(\d)\.", _dense_layer),
-    (r"features\.transition(\d+)\.(norm|conv)\.", _transition),
-    (r"features\.norm5\.", "batch_norm."),
-    (r"classifier\.", "out."),
-]
-_VOVNET: list[Rule] = [
-    (r"stem\.stem_(\d)/conv\.", lambda match: f"stem.{int(match[1]) - 1}.conv."),
-    (r"stem\.stem_(\d)/norm\.", lambda match: f"stem.{int(match[1]) - 1}.bn."),
-    (r"stage(\d)\.OSA\d_(\d+)\.(layers\.\d|concat)\.OSA\w+/(conv|norm)\.", _osa),
-    (r"classifier\.", "fc."),
-]
 
 
 @dataclass(frozen=True)
@@ -66,16 +23,16 @@ class Source:
     """A project: the models it has weights of, the rules for their names, and whether its files are Paddle files."""
 
     models: tuple[str, ...]
-    rules: list[Rule]
+    rules: list[names.Rule]
     paddle: bool = False
 
 
 _OCTAVE = ("oct_mobilenet", "oct_resnet26", "oct_resnet50", "oct_resnet101", "oct_resnet152", "oct_resnet200")
 SOURCES = {
     "octconv.pytorch": Source(_OCTAVE, []),
-    "vovnet.pytorch": Source(("vovnet27_slim", "vovnet39", "vovnet57"), _VOVNET),
-    "torchvision": Source(("resnet50", "resnet101", "resnet152"), _RESNET),
-    "torchvision's densenet": Source(("densenet121", "densenet161", "densenet169", "densenet201"), _DENSENET),
+    "vovnet.pytorch": Source(("vovnet27_slim", "vovnet39", "vovnet57"), names.VOVNET),
+    "torchvision": Source(("resnet50", "resnet101", "resnet152"), names.RESNET),
+    "torchvision's densenet": Source(("densenet121", "densenet161", "densenet169", "densenet201"), names.DENSENET),
     "article": Source(_OCTAVE, [], paddle=True),
 }
 
@@ -105,7 +62,7 @@ def convert(path: str | Path, model: str) -> Converted:
     for old, array in _read(path).items():
         if old.endswith("num_batches_tracked"):
             continue
-        new = rename(old, source.rules)
+        new = names.rename(old, source.rules)
         if new in weights:
             raise UserError(f"{path} has {new} twice, also as {old}; expected the checkpoint of a single network")
         # PyTorch's fully connected weights are [out, in], Paddle's [in, out].
@@ -115,16 +72,6 @@ def convert(path: str | Path, model: str) -> Converted:
         options["bias"] = True
     load_weights(MODELS.factory(model)(**options), weights, path)
     return Converted(weights, name, options)
-
-
-def rename(name: str, rules: list[Rule]) -> str:
-    """Translate a parameter name of another project."""
-    name = name.removeprefix("module.")  # added by DataParallel
-    for pattern, replacement in rules:
-        name, count = re.subn(f"^{pattern}", replacement, name)
-        if count:
-            break
-    return re.sub(r"running_var$", "_variance", re.sub(r"running_mean$", "_mean", name))
 
 
 def _find_source(model: str, paddle: bool) -> tuple[str, Source]:
