@@ -1,11 +1,13 @@
 """Conversion of other projects' weights: renames parameters and transposes fully connected layers.
 
-Supported are d-li14/octconv.pytorch, stigma0617/VoVNet.pytorch, pytorch/vision (resnet.py, densenet.py), and the
-article's checkpoints, which are Paddle files and have a bias in all convolutions.
+Supported are d-li14/octconv.pytorch, stigma0617/VoVNet.pytorch, pytorch/vision (resnet.py, densenet.py),
+akamaster/pytorch_resnet_cifar10, MobileNetV1 as TFLite, and the article's checkpoints, which are Paddle files and
+have a bias in all convolutions.
 """
 
 import pickle
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,17 +16,38 @@ import numpy as np
 
 from ppcls_lite.config.catalog import MODELS
 from ppcls_lite.utils.errors import UserError, nearest
-from ppcls_lite.weights import names
+from ppcls_lite.weights import names, tensorflow_lite
 from ppcls_lite.weights.load import SAFETENSORS, SUFFIX, load_weights, read_safetensors, read_weights
+from ppcls_lite.weights.tensorflow_lite import identity_norm
 
 
 @dataclass(frozen=True)
 class Source:
-    """A project: the models it has weights of, the rules for their names, and whether its files are Paddle files."""
+    """A project: the models it has weights of, and the rules for their names.
+
+    Its files may be Paddle files, and have to be ``complete``d by parameters that only our network has.
+    """
 
     models: tuple[str, ...]
     rules: list[names.Rule]
     paddle: bool = False
+    complete: Callable[[dict[str, np.ndarray]], None] = lambda weights: None
+
+
+def _add_shortcuts(weights: dict[str, np.ndarray]) -> None:
+    """Add option A's shortcuts (ResNet paper, section 4.2) as projections: every second pixel, zeros as new channels.
+
+    pytorch_resnet_cifar10 adds half of the zeros before and half after the channels.
+    """
+    for stage in (2, 3):
+        block = f"layer{stage}.0"
+        before = weights.get(f"{block}.conv1.conv.conv_h2h.weight")
+        if before is None or before.ndim != 4:
+            continue  # the check against the network names what is missing
+        channels_out, channels_in = before.shape[:2]
+        projection = np.eye(channels_out, channels_in, -((channels_out - channels_in) // 2), dtype=np.float32)
+        weights[f"{block}.downsample.0.conv.conv_h2h.weight"] = projection[:, :, None, None]
+        weights |= identity_norm(f"{block}.downsample.0.bn_h", np.zeros(channels_out, np.float32))
 
 
 _OCTAVE = ("oct_mobilenet", "oct_resnet26", "oct_resnet50", "oct_resnet101", "oct_resnet152", "oct_resnet200")
@@ -33,6 +56,9 @@ SOURCES = {
     "vovnet.pytorch": Source(("vovnet27_slim", "vovnet39", "vovnet57"), names.VOVNET),
     "torchvision": Source(("resnet50", "resnet101", "resnet152"), names.RESNET),
     "torchvision's densenet": Source(("densenet121", "densenet161", "densenet169", "densenet201"), names.DENSENET),
+    "pytorch_resnet_cifar10": Source(
+        ("resnet20", "resnet56"), [*names.RESNET, (r"linear\.", "fc.")], complete=_add_shortcuts
+    ),
     "article": Source(_OCTAVE, [], paddle=True),
 }
 
@@ -46,17 +72,40 @@ class Converted:
     options: dict[str, Any]
 
 
-def convert(path: str | Path, model: str) -> Converted:
+def convert(paths: str | Path | Sequence[str | Path], model: str) -> Converted:
     """Read another project's checkpoint as weights of ``model``, and check that they fit the network.
 
     Args:
-        path: a ``.safetensors`` file, a ``.pdparams`` file (of the article), or a PyTorch checkpoint of any suffix.
+        paths: a ``.safetensors`` file, a ``.pdparams`` file (of the article), a PyTorch checkpoint of any other suffix,
+            or one or several ``.tflite`` files that make up a network, the first layers first.
         model: one of ``list_models()``.
 
     Raises:
         UserError: the model is unknown or not supported, or the file cannot be read or does not fit it.
     """
-    path = Path(path)
+    paths = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    are_tflite = [path.suffix == tensorflow_lite.SUFFIX for path in paths]
+    if len(paths) > 1 and not all(are_tflite):
+        raise UserError(
+            f"{', '.join(map(str, paths))} are several files, expected one, or several {tensorflow_lite.SUFFIX} files"
+        )
+    if are_tflite[0]:
+        weights, name, options = _convert_tflite(paths, model)
+    else:
+        weights, name, options = _convert_checkpoint(paths[0], model)
+    load_weights(MODELS.factory(model)(**options), weights, ", ".join(map(str, paths)))
+    return Converted(weights, name, options)
+
+
+def _convert_tflite(paths: list[Path], model: str) -> tuple[dict[str, np.ndarray], str, dict[str, Any]]:
+    MODELS.entry(model)  # raises for an unknown model
+    if model != "mobilenet_v1":
+        raise UserError(f"{tensorflow_lite.SUFFIX} files of {model} are not supported; known: mobilenet_v1")
+    weights, options = tensorflow_lite.read_mobilenet(paths)
+    return weights, "TFLite", options
+
+
+def _convert_checkpoint(path: Path, model: str) -> tuple[dict[str, np.ndarray], str, dict[str, Any]]:
     name, source = _find_source(model, paddle=path.suffix == SUFFIX)
     weights = {}
     for old, array in _read(path).items():
@@ -67,11 +116,11 @@ def convert(path: str | Path, model: str) -> Converted:
             raise UserError(f"{path} has {new} twice, also as {old}; expected the checkpoint of a single network")
         # PyTorch's fully connected weights are [out, in], Paddle's [in, out].
         weights[new] = array.T.copy() if array.ndim == 2 and not source.paddle else array
+    source.complete(weights)
     options: dict[str, Any] = {"num_classes": _count_classes(weights, path)}
     if any(re.search(r"conv(_h2h)?\.bias$", key) for key in weights) and "bias" in MODELS.entry(model).options:
         options["bias"] = True
-    load_weights(MODELS.factory(model)(**options), weights, path)
-    return Converted(weights, name, options)
+    return weights, name, options
 
 
 def _find_source(model: str, paddle: bool) -> tuple[str, Source]:
