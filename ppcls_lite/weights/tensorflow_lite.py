@@ -31,8 +31,8 @@ def read_mobilenet(paths: Sequence[Path]) -> tuple[dict[str, np.ndarray], dict[s
     kinds, weights = [kind for kind, *_ in layers], {}
     if kinds != KINDS:
         raise UserError(
-            f"{', '.join(map(str, paths))} has {len(kinds)} convolutions, expected the {len(KINDS)} of MobileNetV1 from "
-            "first to last; pass both files of a network in two, that with the first layers first"
+            f"{', '.join(map(str, paths))} has {len(kinds)} convolutions, expected the {len(KINDS)} of "
+            "MobileNetV1 from first to last; pass both files of a network in two, that with the first layers first"
         )
     names = ["features.0.0", *[f"features.{i}.{j}.conv.conv_h2h" for i in range(1, 14) for j in (0, 1)]]
     for name, (kind, weight, bias, _) in zip(names, layers, strict=False):
