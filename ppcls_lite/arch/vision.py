@@ -119,6 +119,7 @@ class GoogLeNet(Backbone, models.GoogLeNet):
         init: ``"kaiming"`` or ``"paddle"`` for the convolutions.
     """
 
+    min_input_size = 61
     head_name = "_fc_out"
     feature_strides = (4, 8, 16, 32)  # nominal: pooling leaves borders out
     feature_channels = (192, 480, 832, 1024)

@@ -70,7 +70,8 @@ def fetch(model: str) -> Path:
                 f"{path} is not what Paddle publishes (MD5 {found} instead of {md5}) and could not be downloaded "
                 f"again; replace it by the file from {url}"
             ) from None
+        reason = f" ({error})" if isinstance(error, OSError) else ""
         raise UserError(
-            f"the weights of {model} could not be downloaded ({error}); put the file {path.name} from {url} into "
-            f"{path.parent}"
+            f"the weights of {model} could not be downloaded{reason}; put the file {path.name} from {url} "
+            f"into {path.parent}"
         ) from None
