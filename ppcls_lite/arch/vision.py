@@ -42,10 +42,10 @@ class Dropout(nn.Layer):
 
     def __init__(self, p: float):
         super().__init__()
-        self.drop = nn.Dropout(p)
+        self.drop, self.factor = nn.Dropout(p), 1 - p
 
     def forward(self, x: Tensor) -> Tensor:
-        return (1 - self.drop.p) * self.drop(x)
+        return self.factor * self.drop(x)
 
 
 class VGG(Backbone, models.VGG):

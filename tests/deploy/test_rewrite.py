@@ -32,7 +32,10 @@ MODELS = {
     "oct_resnet20": {"exchange": "h2l", "downsample": "stride"},
     "osa40_5x43": {},
     "resnet26": {"num_classes": 10, "bias": True},
+    "squeezenet1_1": {"num_classes": 10},
+    "mobilenet_v3_small": {"num_classes": 10},
     "vovnet27_slim": {"bottleneck": True},
+    "xception": {"num_classes": 10},
 }
 
 
