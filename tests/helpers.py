@@ -2,10 +2,12 @@
 
 import csv
 
+import numpy as np
 from visualdl import LogReader
 from visualdl.proto import record_pb2
 from visualdl.reader.record_reader import RecordReader
 
+from ppcls_lite.data import Split
 from ppcls_lite.engine import callbacks
 from ppcls_lite.runs.dashboard import RECORDS
 
@@ -45,3 +47,8 @@ def interrupt_at(monkeypatch, epoch, step, error=KeyboardInterrupt):
         original(self, number, logs)
 
     monkeypatch.setattr(callbacks.TrainEpoch, "on_train_batch_end", on_train_batch_end)
+
+
+def labelled(split: Split, column: str = "label") -> tuple[Split, np.ndarray]:
+    """A split and its targets, the first arguments of ``BatchLoader``."""
+    return split, split.targets[column]

@@ -25,6 +25,8 @@ def main() -> None:
     args = parse()
     setup = load_setup(args.config, args.override)
     config, size = setup.config, setup.input_size
+    if args.image_size is not None and not setup.spec.has_images:
+        raise UserError("--image-size is given, but the network takes a table without images; leave it out")
     if args.image_size is not None:
         size = coerce(args.image_size, Positive, "--image-size")
         check_input_size(config.Arch["name"], size, "--image-size")
@@ -50,10 +52,11 @@ def main() -> None:
             raise UserError(f"{error}; to measure speed only, add --random-weights") from None
         network = load_trained(setup, weights, prepares=False)
         metadata = describe_network(setup, str(weights), size)
-    print(f"network     {config.Arch['name']}, {metadata.channels} x {size} x {size}, batch {batch or 'of any size'}")
+    shapes = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in metadata.input_shapes.items())
+    print(f"network     {config.Arch['name']}, {shapes}, batch {batch or 'of any size'}")
     print(f"weights     {weights}")
     done = export(network, metadata, args.format, output, batch)
-    print(f"checked     on random images: largest difference {done.difference:.1e} of the largest output")
+    print(f"checked     on random inputs: largest difference {done.difference:.1e} of the largest output")
     for file in done.files:
         print(f"wrote       {file} ({file.stat().st_size / 2**20:.1f} MiB)")
     print(f"predict     python tools/predict.py {output} IMAGE_OR_FOLDER...")

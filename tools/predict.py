@@ -1,14 +1,16 @@
-"""Predict the classes, or other targets, of images.
+"""Predict the classes, or other targets, of images or of a table's rows.
 
 python tools/predict.py output/octresnet50 cat.jpg dog.png
 python tools/predict.py octresnet50.onnx photos/ --batch-size 16 --json
 python tools/predict.py octresnet50.onnx cat.jpg --backend openvino
 python tools/predict.py export/octresnet50 cat.jpg
 python tools/predict.py weights.pdparams -c configs/octresnet50.yaml cat.jpg
+python tools/predict.py output/houses houses.csv --root houses/images.tar --csv prices.csv
 
 MODEL is an .onnx file or the prefix of a Paddle model (see tools/export.py), a run folder, a checkpoint folder or a
 weights file. Images are resized by their shorter side and cropped to the centre; unreadable files are reported and
-skipped. --csv and --contact-sheet write a table and a picture of all predictions.
+skipped. A CSV file has the columns that the network takes, or a column "image" of image files. --csv and
+--contact-sheet write a table and a picture of all predictions.
 """
 
 import json
@@ -39,11 +41,20 @@ def main() -> None:
     from ppcls_lite.deploy.opening import open_predictor
     from ppcls_lite.deploy.predictor import Prediction, list_images
 
-    files = list_images(args.images)
+    table_in = Path(args.images[0]) if Path(args.images[0]).suffix.lower() == ".csv" else None
+    if table_in is not None and len(args.images) > 1:
+        raise UserError(f"{table_in} is given with {args.images[1]}; give one CSV file, or images and folders")
+    if args.root and table_in is None:
+        raise UserError("--root is for the images that a CSV file names; leave it out")
+    files = [] if table_in else list_images(args.images)
     predictor = open_predictor(args.model, args.config, args.backend, args.device, args.threads)
     found, skipped = [], []
-    with tqdm(total=len(files), unit="image", disable=len(files) <= args.batch_size or None) as progress:
-        for one in predictor.predict_files(files, args.batch_size):
+    if table_in:
+        predictions = predictor.predict_rows(table_in, args.root, args.batch_size)
+    else:
+        predictions = predictor.predict_files(files, args.batch_size)
+    with tqdm(total=len(files) or None, unit="image", disable=len(files) <= args.batch_size or None) as progress:
+        for one in predictions:
             progress.update()
             if isinstance(one, Prediction):
                 found.append(one)
@@ -55,14 +66,16 @@ def main() -> None:
     if not found:
         raise UserError("none of the files is a readable image; give JPEG or PNG files")
     if table:
-        rows = [{"image": str(one.image), **predictor.task.row(one.values)} for one in found]
+        rows = [one.row(predictor.task) for one in found]
         table.parent.mkdir(parents=True, exist_ok=True)
         write_csv(table, list(rows[0]), rows)
     if sheet:
         from ppcls_lite.pictures.plots import draw_contact_sheet
 
         sheet.parent.mkdir(parents=True, exist_ok=True)
-        captions = [(one.image, caption(predictor.task.row(one.values))) for one in found]
+        captions = [(one.image, caption(predictor.task.row(one.values))) for one in found if one.image is not None]
+        if not captions:
+            raise UserError("--contact-sheet is for networks of one image; leave it out")
         draw_contact_sheet(captions).savefig(sheet, format="png")
     if args.json:
         print(json.dumps(as_tree(predictor.metadata, found, skipped, args.top), indent=2))
@@ -71,7 +84,10 @@ def main() -> None:
 def parse():
     parser = cli.parser(__doc__)
     parser.add_argument("model", metavar="MODEL", help="exported network, run folder, checkpoint folder or weights")
-    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER", help="JPEG, PNG; folders, with subfolders")
+    parser.add_argument("images", nargs="+", metavar="INPUT", help="images, folders with subfolders, or one CSV file")
+    parser.add_argument(
+        "--root", metavar="PATH", help="folder or tar of the images of a CSV file (default: its folder)"
+    )
     parser.add_argument("-c", "--config", metavar="CONFIG", help="for weights outside of a run folder")
     parser.add_argument("--backend", choices=BACKENDS, help="runtime (default: depends on MODEL)")
     parser.add_argument("--device", choices=("auto", "gpu", "cpu"), default="auto", help="(default auto)")
@@ -86,11 +102,19 @@ def parse():
 
 
 def describe(one, most: int) -> str:
-    if "top" in one.values:
-        shown = [f"{best['name']} {best['probability']:.1%}" for best in one.values["top"][:most]]
-    else:
-        shown = [f"{name} {value:.4g}" for name, value in one.values.items()]
-    return "  ".join([str(one.image), *shown])
+    return "  ".join([one.place, *describe_values(one.values, most)])
+
+
+def describe_values(values: dict, most: int) -> list[str]:
+    if "top" in values:
+        return [f"{best['name']} {best['probability']:.1%}" for best in values["top"][:most]]
+    if "labels" in values:
+        likely = sorted(values["probabilities"].items(), key=lambda pair: -pair[1])[:most]
+        return ["|".join(values["labels"]) or "(none)", *(f"{name} {value:.1%}" for name, value in likely)]
+    shown = []
+    for name, value in values.items():
+        shown += [f"{name}:", *describe_values(value, most)] if isinstance(value, dict) else [f"{name} {value:.4g}"]
+    return shown
 
 
 def caption(row: dict) -> str:
@@ -100,14 +124,19 @@ def caption(row: dict) -> str:
 
 
 def as_tree(metadata, found, skipped, most: int) -> dict:
-    images = [
-        {"image": str(one.image)} | {key: v[:most] if key == "top" else v for key, v in one.values.items()}
-        for one in found
-    ]
+    images = [{"image": one.place} | shorten(one.values, most) for one in found]
     return {
         "model": metadata.to_dict(),
         "images": images,
         "skipped": [{"file": str(file), "reason": reason} for file, reason in skipped],
+    }
+
+
+def shorten(values: dict, most: int) -> dict:
+    """``values`` with at most so many classes."""
+    return {
+        key: shorten(value, most) if isinstance(value, dict) else value[:most] if key == "top" else value
+        for key, value in values.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""``run_ablation``: trains the arms of a protocol with every seed and writes the report."""
+"""``run_ablation``: trains the arms of a protocol with every seed and fold, and writes the report."""
 
 import logging
 import shlex
@@ -9,7 +9,8 @@ from pathlib import Path
 from ppcls_lite.ablation.execute import execute, write_graphs
 from ppcls_lite.ablation.machine import choose_threads, plan_slots
 from ppcls_lite.ablation.protocol import Protocol
-from ppcls_lite.ablation.record import make_record
+from ppcls_lite.ablation.record import Record, make_record
+from ppcls_lite.ablation.rows import Headline, join_headlines
 from ppcls_lite.ablation.runs import Run, plan_runs
 from ppcls_lite.utils import cli
 from ppcls_lite.utils.errors import UserError
@@ -30,7 +31,7 @@ def run_ablation(
     """Start or continue the ablation in ``output`` and write its report; returns the runs that failed.
 
     Args:
-        protocol: arms, groups, seeds.
+        protocol: arms, groups, seeds, folds.
         output: the ablation's folder.
         arms: names of groups and arms; by default all.
         seeds: number of runs of each arm, with the seeds 0 to ``seeds - 1``; by default the protocol's.
@@ -41,9 +42,12 @@ def run_ablation(
         UserError: unknown arms, settings that do not fit, unavailable data, or a folder that holds something else.
     """
     chosen, seeds = [arm.name for arm in protocol.select(arms)], seeds or protocol.seeds
-    record = make_record(protocol, chosen, seeds, choose_threads(jobs, len(chosen) * seeds), settings, output)
+    threads = choose_threads(jobs, len(chosen) * seeds * (protocol.folds or 1))
+    record = make_record(protocol, chosen, seeds, threads, settings, output)
     # Runs of earlier calls appear in the same table, so plan_runs checks that they have the same settings.
-    all_runs = plan_runs([protocol.arms[name] for name in record.arms], record.seeds, settings, output)
+    known = [protocol.arms[name] for name in record.arms]
+    all_runs = plan_runs(known, record.seeds, record.folds, settings, output)
+    _check_groups(record, all_runs)
     runs = [run for run in all_runs if run.arm.name in chosen and run.seed < seeds]
     if all(run.error for run in runs):
         raise UserError(runs[0].error)
@@ -60,6 +64,7 @@ def run_ablation(
     try:
         record.write(output)
         size = f"{count(len(chosen), 'arm')} x {count(seeds, 'seed')}"
+        size += f" x {count(record.folds, 'fold')}" if record.folds else ""
         finished = len(runs) - len(setups) - sum(bool(run.error) for run in runs)
         already = f", {finished} of {len(runs)} runs are already finished" if finished else ""
         logger.info("ablation %s in %s: %s%s", protocol.name, output, size, already)
@@ -78,6 +83,21 @@ def run_ablation(
         names = ", ".join(run.name for run in failed)
         logger.info("%d of %d runs failed: %s; the same command tries them again", len(failed), len(runs), names)
     return failed
+
+
+def _check_groups(record: Record, runs: Sequence[Run]) -> None:
+    """Check that the arms of each group can be compared.
+
+    Raises:
+        UserError: their headlines differ in unit or direction.
+    """
+    metrics = {run.arm.name: run.setup.task.headline for run in runs if run.setup}
+    for group, members in record.groups.items():
+        found = [metrics[arm] for arm in members if arm in metrics]
+        try:
+            join_headlines(Headline(metric.name, metric.unit, metric.higher_is_better) for metric in found)
+        except UserError as error:
+            raise UserError(f"group {group}: {error}") from None
 
 
 def _log_dashboard(output: Path) -> None:

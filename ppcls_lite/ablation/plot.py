@@ -1,9 +1,9 @@
 """The plot of an ablation: scores against costs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ppcls_lite.ablation.rows import Headline, Row
@@ -13,13 +13,24 @@ from ppcls_lite.utils.text import count
 MARKERS = "osD^vP*X"  # the first is the baseline's
 
 
-def draw_plot(rows: Sequence[Row], headline: Headline, path: Path) -> None:
-    """Plot the headline against multiply-adds and wall time, with standard deviations over seeds, as PNG.
+def draw_plot(tables: Mapping[Headline, Sequence[Row]], path: Path) -> None:
+    """Plot scores against multiply-adds and wall time, with standard deviations over seeds, as PNG.
 
-    Each group has a colour; a line connects each arm with its baseline, the hollow circle.
+    Each headline has a pair of plots, each group a colour; a line connects each arm with its baseline, the hollow
+    circle.
     """
-    rows = [row for row in rows if row.runs]
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    drawn = {headline: [row for row in rows if row.runs] for headline, rows in tables.items()}
+    drawn = {headline: rows for headline, rows in drawn.items() if rows}
+    figure = Figure(figsize=(11, 4.5 * len(drawn)), layout="constrained")
+    parts = figure.subfigures(len(drawn), 1, squeeze=False)[:, 0] if len(drawn) > 1 else [figure]
+    for part, (headline, rows) in zip(parts, drawn.items(), strict=True):
+        _draw_pair(part, headline, rows)
+    seeds = " or ".join(map(str, sorted({len(row.runs) for rows in drawn.values() for row in rows})))
+    figure.suptitle(f"mean and standard deviation over {count(seeds, 'seed')}", fontsize=10)
+    figure.savefig(path, format="png", dpi=110)
+
+
+def _draw_pair(figure: Figure | SubFigure, headline: Headline, rows: Sequence[Row]) -> None:
     axes = figure.subplots(1, 2, sharey=True)
     groups = list(dict.fromkeys(row.group for row in rows))
     for axis, cost in zip(axes, (_million_macs, _minutes), strict=True):
@@ -53,10 +64,7 @@ def draw_plot(rows: Sequence[Row], headline: Headline, path: Path) -> None:
         axis.grid(alpha=0.3)
     axes[0].set(xlabel="million multiply-adds per image", ylabel=f"test {headline.title}")
     axes[1].set(xlabel="training and evaluation, minutes")
-    seeds = " or ".join(map(str, sorted({len(row.runs) for row in rows})))
-    figure.suptitle(f"mean and standard deviation over {count(seeds, 'seed')}", fontsize=10)
     figure.legend(handles=handles, loc="outside right upper", fontsize=8)
-    figure.savefig(path, format="png", dpi=110)
 
 
 def _million_macs(row: Row) -> Mean:

@@ -1,4 +1,4 @@
-"""Protocols: the arms of an ablation, their groups and the number of seeds, from a YAML file."""
+"""Protocols: the arms of an ablation, their groups, and the numbers of seeds and folds, from a YAML file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Any
 
 from ppcls_lite.config import files as config_files
 from ppcls_lite.config.load import naming
-from ppcls_lite.config.options import Seeds, coerce
+from ppcls_lite.config.options import Folds, Seeds, coerce
 from ppcls_lite.tasks.setup import Setup, load_setup
 from ppcls_lite.utils.errors import UserError, nearest
 from ppcls_lite.utils.text import show
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "ablations"
-KEYS = ("seeds", "set", "arms", "groups")
+KEYS = ("seeds", "folds", "set", "arms", "groups")
 
 # Settings that belong to a single run; the ablation sets them itself.
 OWN_SETTINGS = ("Global.name", "Global.seed", "Global.output_dir", "Global.resume", "Global.checkpoints")
@@ -41,12 +41,16 @@ class Arm:
 
 @dataclass(frozen=True)
 class Protocol:
-    """Arms by name; each group lists the names of arms, first the baseline, which the others are compared with."""
+    """Arms by name; each group lists the names of arms, first the baseline, which the others are compared with.
+
+    With ``folds``, each arm and seed is run once for each fold of cross-validation (``DataLoader.fold``).
+    """
 
     name: str
     seeds: int
     arms: dict[str, Arm]
     groups: dict[str, tuple[str, ...]]
+    folds: int | None = None
 
     def select(self, names: Sequence[str]) -> list[Arm]:
         """The arms in ``names``, which are groups or arms, in the protocol's order; without names, all arms.
@@ -111,7 +115,9 @@ def _parse_protocol(raw: dict[str, Any], path: Path) -> Protocol:
         for group, members in groups.items():
             _check_group(group, members, parsed)
         seeds = coerce(raw.get("seeds", 1), Seeds, "seeds")
-        return Protocol(path.stem, seeds, parsed, {group: tuple(members) for group, members in groups.items()})
+        folds = coerce(raw.get("folds"), Folds | None, "folds")
+        named = {group: tuple(members) for group, members in groups.items()}
+        return Protocol(path.stem, seeds, parsed, named, folds)
 
 
 def check_name(name: Any, what: str) -> None:

@@ -10,10 +10,11 @@ import yaml
 
 from ppcls_lite.ablation.protocol import Protocol, check_name
 from ppcls_lite.config import files as config_files
-from ppcls_lite.config.options import Seeds, Threads, coerce
+from ppcls_lite.config.options import Folds, Seeds, Threads, coerce
 from ppcls_lite.config.schema import to_plain
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.files import write_text
+from ppcls_lite.utils.text import count
 
 FILE = "ablation.yaml"
 REPORT_FILES = ("report.md", "results.csv", "runs.csv", "plot.png")
@@ -21,7 +22,8 @@ REPORT_FILES = ("report.md", "results.csv", "runs.csv", "plot.png")
 
 @dataclass(frozen=True)
 class Record:
-    """What was asked for so far: protocol, number of seeds, threads of a CPU run, extra settings, arms and groups."""
+    """What was asked for so far: protocol, number of seeds, threads of a CPU run, extra settings, arms, groups, and
+    number of folds (None without cross-validation)."""
 
     protocol: str
     seeds: Seeds
@@ -29,6 +31,7 @@ class Record:
     settings: tuple[str, ...]
     arms: tuple[str, ...]
     groups: dict[str, tuple[str, ...]]
+    folds: Folds | None = None
 
     def write(self, folder: Path) -> None:
         """Write the record into ``folder``."""
@@ -55,7 +58,7 @@ def read_record(folder: Path) -> Record:
 def _parse(raw: Any) -> Record:
     types = {field.name: field.type for field in dataclasses.fields(Record) if field.name != "groups"}
     record = Record(
-        **{name: coerce(raw[name], kind, name) for name, kind in types.items()},
+        **{name: coerce(raw[name], kind, name) for name, kind in types.items() if name in raw or name != "folds"},
         groups={name: coerce(members, types["arms"], "groups") for name, members in raw["groups"].items()},
     )
     for name in (*record.arms, *record.groups, *(arm for members in record.groups.values() for arm in members)):
@@ -75,11 +78,14 @@ def make_record(
     Raises:
         UserError: the folder holds another ablation, or something else.
     """
-    record = Record(protocol.name, seeds, threads, tuple(settings), tuple(arms), protocol.groups)
+    record = Record(protocol.name, seeds, threads, tuple(settings), tuple(arms), protocol.groups, protocol.folds)
     if (folder / FILE).exists():
         old = read_record(folder)
         if old.protocol != protocol.name:
             raise UserError(f"--output {folder} holds the ablation {old.protocol}; choose another folder")
+        if old.folds != protocol.folds:
+            before, now = (count(folds or 0, "fold") for folds in (old.folds, protocol.folds))
+            raise UserError(f"--output {folder} has runs of {before}, not {now}; choose another folder")
         known = tuple(arm for arm in protocol.arms if arm in {*old.arms, *arms})
         return dataclasses.replace(record, seeds=max(old.seeds, seeds), arms=known, threads=old.threads)
     if folder.exists():

@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from ppcls_lite.ablation.plot import draw_plot
 from ppcls_lite.ablation.record import Record, read_record
-from ppcls_lite.ablation.rows import Headline, Row, collect, find_headline
+from ppcls_lite.ablation.rows import Headline, Row, collect, group_by_headline
 from ppcls_lite.ablation.statistics import Difference, Mean
 from ppcls_lite.utils.files import replacing, write_csv, write_text
 from ppcls_lite.utils.text import count, describe_official
@@ -23,37 +23,59 @@ def write_report(folder: Path) -> str:
     """
     record = read_record(folder)
     rows = collect(record, folder)
-    runs = {(row.arm, seed): run for row in rows for seed, run in row.runs.items()}
-    headline = find_headline(runs.values())
-    text = _describe(record, rows, list(runs.values()), headline)
+    tables = group_by_headline(rows)
+    runs = {(row.arm, *place): run for row in rows for place, run in row.single.items()}
+    text = _describe(record, tables, list(runs.values()))
     picture = ""
-    if runs:
+    if any(row.runs for row in rows):
         with replacing(folder / "plot.png") as temporary:
-            draw_plot(rows, headline, temporary)
+            draw_plot(tables, temporary)
         picture = "\n![scores against multiply-adds and against time](plot.png)\n"
-    score = f"test_{headline.metric}"
-    summaries = [_summarize(row, score) for row in rows]
+    score = f"test_{next(iter(tables)).metric}" if len(tables) == 1 else "score"
+    summaries = [
+        _summarize(row, headline, score, record.folds is not None)
+        for headline, table in tables.items()
+        for row in table
+    ]
+    if len(tables) == 1:
+        summaries = [{key: value for key, value in row.items() if key != "metric"} for row in summaries]
     write_csv(folder / "results.csv", list(summaries[0]), summaries)
-    costs = ("params", "macs", "images_per_sec", "wall_s")
-    columns = ("arm", "seed", score, "test_loss", "epochs", *costs, "started", "git_commit")
-    single = ({**run, "arm": arm, "seed": seed} for (arm, seed), run in runs.items())
+    names = ("arm", "seed", *(["fold"] if record.folds else []), *(["metric"] if len(tables) > 1 else []))
+    columns = (
+        *names,
+        score,
+        "test_loss",
+        "epochs",
+        "params",
+        "macs",
+        "images_per_sec",
+        "wall_s",
+        "started",
+        "git_commit",
+    )
+    single = (
+        {**run, "arm": arm, "seed": seed, "fold": fold, score: run["score"]} for (arm, seed, fold), run in runs.items()
+    )
     write_csv(folder / "runs.csv", columns, [{key: run.get(key) for key in columns} for run in single])
     write_text(folder / "report.md", f"{text}\n{picture}")
     return text
 
 
-def _describe(record: Record, rows: list[Row], results: list[dict[str, Any]], headline: Headline) -> str:
-    """The report as Markdown."""
-    lines = [f"# Ablation: {record.protocol}", "", *_facts(record, results), "", _table(record, rows, headline)]
-    findings = [_finding(row, headline) for row in rows if row.baseline is not None]
-    if findings:
-        lines += ["", *findings]
-    return "\n".join([*lines, "", _legend(results, headline)])
+def _describe(record: Record, tables: dict[Headline, list[Row]], results: list[dict[str, Any]]) -> str:
+    """The report as Markdown: a table for each headline."""
+    lines = [f"# Ablation: {record.protocol}", "", *_facts(record, results)]
+    for headline, rows in tables.items():
+        lines += ["", _table(record, rows, headline)]
+        findings = [_finding(row, headline) for row in rows if row.baseline is not None]
+        if findings:
+            lines += ["", *findings]
+    return "\n".join([*lines, "", _legend(record, tables)])
 
 
 def _facts(record: Record, results: list[dict[str, Any]]) -> list[str]:
     settings = f", with {' '.join(record.settings)}" if record.settings else ""
     size = f"{count(len(record.arms), 'arm')}, {count(record.seeds, 'seed')}"
+    size += f", {count(record.folds, 'fold')}" if record.folds else ""
     protocol = f"- protocol: {record.protocol}, {size}{settings}"
     if not results:
         return [protocol, "- no run is finished"]
@@ -85,6 +107,7 @@ def _table(record: Record, rows: list[Row], headline: Headline) -> str:
             "arm": row.arm,
             "seeds": f"{len(row.runs)}" if len(row.runs) == record.seeds else f"{len(row.runs)} of {record.seeds}",
             headline.title: _spread(row.summary("score"), scale, decimals),
+            **({"sd of folds": _deviation(row, headline)} if record.folds else {}),
             difference: "baseline" if row.group and row.baseline is None else _interval(row.difference(), headline),
             "params": _number(row.constant("params")),
             "multiply-adds": _number(row.constant("macs")),
@@ -94,7 +117,7 @@ def _table(record: Record, rows: list[Row], headline: Headline) -> str:
         for row in rows
     ]
     left, right = "left", "right"
-    sides = (left, left, left, right, left, right, right, right, right)
+    sides = (left, left, left, right, *([right] if record.folds else []), left, right, right, right, right)
     return tabulate(table, headers="keys", tablefmt="pipe", colalign=sides, disable_numparse=True)
 
 
@@ -103,8 +126,21 @@ def _spread(value: Mean | None, scale: float = 1.0, decimals: int | None = None)
     if value is None:
         return "n/a"
     if decimals is None:
-        decimals = max(0, 2 - math.floor(math.log10(value.mean))) if value.mean > 0 else 0
+        decimals = _decimals(value.mean)
     return " ± ".join(f"{scale * x:,.{decimals}f}" for x in (value.mean, value.sd) if x is not None)
+
+
+def _decimals(value: float) -> int:
+    """Decimals that give a number three digits."""
+    return max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
+
+
+def _deviation(row: Row, headline: Headline) -> str:
+    """The standard deviation over folds, with the decimals of the score."""
+    value, score = row.fold_deviation(), row.summary("score")
+    if value is None:
+        return "n/a"
+    return f"{headline.scale * value:,.{2 if headline.unit == '%' else _decimals(score.mean)}f}"
 
 
 def _number(value: int | None) -> str:
@@ -112,7 +148,7 @@ def _number(value: int | None) -> str:
 
 
 def _signed(value: float, headline: Headline) -> str:
-    return f"{100 * value:+.2f}" if headline.unit == "%" else f"{value:+.3g}"
+    return f"{100 * value:+.2f}" if headline.unit == "%" else f"{value:+,.{_decimals(value)}f}"
 
 
 def _interval(value: Difference | None, headline: Headline) -> str:
@@ -134,9 +170,9 @@ def _finding(row: Row, headline: Headline) -> str:
     speed = row.summary("images_per_sec").mean / baseline.summary("images_per_sec").mean
     size = _signed(abs(difference.mean), headline).lstrip("+")
     what = "no difference"
-    if float(size):
+    if size.strip("0."):
         what = " ".join(filter(None, (size, headline.points, "above" if difference.mean > 0 else "below")))
-        what += "" if headline.higher_is_better else f" (lower {headline.metric} is better)"
+        what += "" if headline.higher_is_better else f" (lower {headline.name} is better)"
     if difference.low is None or difference.high is None:
         why = "one seed" if difference.pairs == 1 else f"{difference.pairs} seeds with equal differences"
         what += f", from {why}, which gives no confidence interval"
@@ -148,27 +184,36 @@ def _finding(row: Row, headline: Headline) -> str:
     return f"- {row.arm} against {baseline.arm}: {what}; {cost}."
 
 
-def _legend(results: list[dict[str, Any]], headline: Headline) -> str:
-    image = ""
-    if results and headline.unit == "%":
+def _legend(record: Record, tables: dict[Headline, list[Row]]) -> str:
+    names = ", ".join(headline.name for headline in tables)
+    results = [run for rows in tables.values() for row in rows for run in row.runs.values()]
+    image = folds = ""
+    if results and all(headline.unit == "%" for headline in tables):
         largest = max(100 / result["test_images"] for result in results)
         image = f" One test image is {count(f'{largest:.2g}', 'point')}."
+    if record.folds:
+        folds = (
+            " A seed's score is the mean over its folds. Sd of folds: sample standard deviation over the folds of a "
+            "seed, averaged over seeds."
+        )
     return (
-        f"{headline.name.capitalize()}: mean ± sample standard deviation over seeds, after the last epoch.{image} To "
-        "baseline: difference to the group's first arm, paired by seed, with the 95 % interval of the paired t-test; "
-        "unresolved if it contains 0. Images/s and wall time were measured while other runs worked: compare them "
-        "within this table only."
+        f"{names[0].upper()}{names[1:]}: mean ± sample standard deviation over seeds, after the last epoch.{folds}"
+        f"{image} To baseline: difference to the group's first arm, paired by seed, with the 95 % interval of the "
+        "paired t-test; unresolved if it contains 0. Images/s and wall time were measured while other runs worked: "
+        "compare them within this table only."
     )
 
 
-def _summarize(row: Row, score: str) -> dict[str, Any]:
+def _summarize(row: Row, headline: Headline, score: str, has_folds: bool) -> dict[str, Any]:
     """A row of results.csv; unknown values stay empty."""
     difference = row.difference()
     summary: dict[str, Any] = {"group": row.group, "arm": row.arm, "baseline": row.baseline and row.baseline.arm}
-    summary["seeds"] = len(row.runs)
+    summary |= {"seeds": len(row.runs), "metric": headline.metric}
     for key, name in (("score", score), ("images_per_sec", "images_per_sec"), ("wall_s", "wall_s")):
         value = row.summary(key)
         summary |= {f"{name}_mean": value and value.mean, f"{name}_sd": value and value.sd}
+    if has_folds:
+        summary["sd_of_folds"] = row.fold_deviation()
     for key in ("mean", "low", "high", "pairs", "verdict"):
         summary[f"difference_{key}"] = difference and getattr(difference, key)
     return summary | {key: row.constant(key) for key in ("params", "macs", "alpha")}

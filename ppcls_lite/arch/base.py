@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
@@ -16,20 +17,30 @@ class Backbone:
     A network defines ``forward_features``, from images [N, C, H, W] to the outputs of its stages, of which the last is
     a tensor; ``pool_features``, from that tensor to pooled features [N, F]; and ``head_name``, the path of its last
     layer. The output [N, outputs] is float32 because losses are computed outside of AMP's autocast.
+
+    A network that also takes a table's rows [N, ``table_width``] has a head for both (``arch.mlp.JointHead``).
     """
 
     head_name = "fc"
+    takes_images = True
+    table_width = 0
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.forward_head(self.forward_pooled(x)).astype("float32")
+    def forward(self, x: Tensor, table: Tensor | None = None) -> Tensor:
+        return self.forward_head(self.forward_pooled(x), table).astype("float32")
 
     def forward_pooled(self, x: Tensor) -> Tensor:
         """Input of the last layer [N, F]."""
         return self.pool_features(self.forward_features(x)[-1])
 
-    def forward_head(self, x: Tensor) -> Tensor:
-        """Output [N, outputs] of the last layer, from its input [N, F]."""
-        return get_head(self)(x)
+    def forward_head(self, x: Tensor, table: Tensor | None = None) -> Tensor:
+        """Output [N, outputs] of the last layer, from its input [N, F] and a table's rows if it takes them."""
+        return get_head(self)(x) if table is None else get_head(self)(x, table)
+
+
+def blank_inputs(network: nn.Layer, channels: int, size: int) -> list[Tensor]:
+    """Zeros as a network takes them: an image [1, channels, size, size], a table's row [1, table_width], or both."""
+    shapes = [[1, channels, size, size]] * network.takes_images + [[1, network.table_width]] * (network.table_width > 0)
+    return [paddle.zeros(shape) for shape in shapes]
 
 
 def get_head(network: nn.Layer) -> nn.Layer:
@@ -67,6 +78,13 @@ class StandardizedLinear(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias).astype("float32") * self.std + self.mean
+
+
+class Heads(nn.LayerDict):
+    """Layers by name on the same features; their float32 outputs [N, outputs] are concatenated in order."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return paddle.concat([head(x).astype("float32") for head in self.values()], axis=1)
 
 
 def backbone_parameters(network: nn.Layer) -> list[Tensor]:

@@ -33,6 +33,11 @@ def smallest_input_size(name: str) -> int:
     return MODELS.entry(name).constants.get("min_input_size", 32)
 
 
+def takes_images(name: str) -> bool:
+    """Whether model ``name`` takes images, or else a table alone."""
+    return MODELS.entry(name).constants.get("takes_images", True)
+
+
 def check_input_size(name: str, size: int, key: str) -> None:
     """Check that model ``name`` takes images of ``size`` pixels; ``key`` names the setting in the message.
 

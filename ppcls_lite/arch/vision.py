@@ -181,10 +181,12 @@ class SqueezeNet(Backbone, models.SqueezeNet):
         """Features at each position [N, H * W, 512] with dropout."""
         return self._drop(x).flatten(2).transpose([0, 2, 1])
 
-    def forward_head(self, x: Tensor) -> Tensor:
+    def forward_head(self, x: Tensor, table: Tensor | None = None) -> Tensor:
         """Output [N, outputs] from the features at each position."""
         head = get_head(self)
-        return F.relu(head(x)).mean(1) if isinstance(head, nn.Linear) else head(x.mean(1))
+        if isinstance(head, nn.Linear):
+            return F.relu(head(x)).mean(1)
+        return super().forward_head(x.mean(1), table)
 
 
 class ShuffleNetV2(Backbone, models.ShuffleNetV2):

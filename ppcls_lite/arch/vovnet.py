@@ -6,17 +6,19 @@ Code consulted: stigma0617/VoVNet.pytorch (stem, identity shortcuts, pooling in 
 """
 
 from collections.abc import Callable
+from typing import Annotated
 
 import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from ppcls_lite.arch.base import Backbone, initialize_convolutions
+from ppcls_lite.arch.base import Backbone, initialize_convolutions, scaled_channels
 from ppcls_lite.arch.densenet import BNReLUConv, CifarDenseNet
 from ppcls_lite.arch.registry import register_model
-from ppcls_lite.config.options import Channels, Classes, Init, VoVStem
+from ppcls_lite.config.options import ADDED, Channels, Classes, Init, VoVStem, Width
 
 DEPTH = 5  # 3x3 convolutions per module
+STEM = (64, 128)  # channels of the first two convolutions, and of the third
 
 # By stage: widths of the 3x3 convolutions, output channels of the modules, number of modules.
 VARIANTS = {
@@ -76,7 +78,8 @@ class OSAModule(nn.Layer):
 
 
 def _narrowed(in_channels: int, width: int) -> nn.Sequential:
-    return nn.Sequential(ConvBNReLU(in_channels, width // 2, 1), ConvBNReLU(width // 2, width))
+    half = max(1, width // 2)
+    return nn.Sequential(ConvBNReLU(in_channels, half, 1), ConvBNReLU(half, width))
 
 
 class VoVNet(Backbone, nn.Layer):
@@ -91,6 +94,7 @@ class VoVNet(Backbone, nn.Layer):
         identity: all but the first module of a stage add their input, as in the author's code but not in the paper.
         bottleneck: add a 1x1 convolution to half the width before each 3x3 convolution. According to the paper, this
             needs fewer multiply-adds but more time.
+        scale: width multiplier.
         init: ``"kaiming"`` or ``"paddle"``.
 
     Input [N, in_channels, H, W] with sides of at least 32, output float32 logits [N, num_classes].
@@ -107,22 +111,28 @@ class VoVNet(Backbone, nn.Layer):
         stem: VoVStem = "code",
         identity: bool = True,
         bottleneck: bool = False,
+        scale: Annotated[Width, ADDED] = 1.0,
         init: Init = "kaiming",
     ):
         super().__init__()
+        widths, channels, (narrow, width_in) = (
+            [scaled_channels(width, scale) for width in stage_widths] for stage_widths in (widths, channels, STEM)
+        )
         first, third = {"code": (2, 2), "paper": (2, 1), "cifar": (1, 1)}[stem]
         self.stem = nn.Sequential(
-            ConvBNReLU(in_channels, 64, stride=first), ConvBNReLU(64, 64), ConvBNReLU(64, 128, stride=third)
+            ConvBNReLU(in_channels, narrow, stride=first),
+            ConvBNReLU(narrow, narrow),
+            ConvBNReLU(narrow, width_in, stride=third),
         )
         self._pooled = [stem == "paper", True, True, True]
-        stages, width_in = [], 128
+        stages = []
         for width, out_channels, depth in zip(widths, channels, modules, strict=True):
             first_module = OSAModule(width_in, width, out_channels, False, bottleneck)
             others = [OSAModule(out_channels, width, out_channels, identity, bottleneck) for _ in range(depth - 1)]
             stages.append(nn.Sequential(first_module, *others))
             width_in = out_channels
         self.stages = nn.LayerList(stages)
-        self.feature_channels = list(channels)
+        self.feature_channels = channels
         self.feature_strides = [(1 if stem == "cifar" else 4) * 2**i for i in range(len(stages))]
         self.fc = nn.Linear(width_in, num_classes)
         initialize_convolutions(self, init)

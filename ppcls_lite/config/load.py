@@ -14,7 +14,7 @@ from typing import Any
 
 from ppcls_lite.config import files as config_files
 from ppcls_lite.config.catalog import DATASETS, MODELS, TASKS
-from ppcls_lite.config.options import coerce
+from ppcls_lite.config.options import NonNegativeFloat, coerce
 from ppcls_lite.config.schema import SECTIONS, Config, DataLoader
 from ppcls_lite.utils.errors import UserError, nearest
 from ppcls_lite.utils.text import show
@@ -121,6 +121,10 @@ def _build_arch(raw: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, **defaults, **MODELS.check_options(name, given, "Arch.")}
 
 
+# Names that metrics.csv and tables of predictions use themselves.
+_RESERVED = ("ema", "exact", "image", "label", "loss", "prediction", "row")
+
+
 def _build_heads(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The heads with checked options of their tasks; ``column`` is by default the head's name."""
     heads = {}
@@ -128,16 +132,31 @@ def _build_heads(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
         key = f"Heads.{name}"
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z]\w{0,39}", name):
             raise UserError(f"Heads: {show(name)} is not a valid name; expected at most 40 letters, digits and _")
+        if name in _RESERVED:
+            raise UserError(f"Heads: {name} is a column of tables of results; choose another name for the head")
         if not isinstance(head, dict) or "task" not in head:
             raise UserError(f"{key}.task is missing; set it to one of {', '.join(TASKS.names())}")
         task = coerce(head["task"], str, f"{key}.task")
         TASKS.entry(task, prefix=f"{key}.task: ")
         column = coerce(head.get("column", name), str, f"{key}.column")
-        given = {option: value for option, value in head.items() if option not in ("task", "column")}
-        heads[name] = {"task": task, "column": column, **TASKS.check_options(task, given, f"{key}.")}
-    if len(heads) > 1:
-        raise UserError(f"Heads has {len(heads)} heads ({', '.join(heads)}), expected one")
+        given = {option: value for option, value in head.items() if option not in ("task", "column", "weight")}
+        weight = {"weight": coerce(head["weight"], NonNegativeFloat, f"{key}.weight")} if "weight" in head else {}
+        heads[name] = {"task": task, "column": column, **weight, **TASKS.check_options(task, given, f"{key}.")}
+    if len(heads) == 1 and "weight" in heads[name]:
+        raise UserError(f"{key}.weight is for several heads, and {name} is the only one; leave it out")
     return heads
+
+
+def _check_fold(data: DataLoader) -> None:
+    if data.fold is None:
+        return
+    parsed = re.fullmatch(r"([1-9]\d{0,3})/([1-9]\d{0,3})", data.fold, re.ASCII)
+    if not parsed or not int(parsed[1]) <= int(parsed[2]) or parsed[2] == "1":
+        raise UserError(
+            f"DataLoader.fold is {show(data.fold)}, expected the fold and the number of folds, at least 2, such as 1/5"
+        )
+    if data.test_fraction:
+        raise UserError("DataLoader.fold and DataLoader.test_fraction are both given; leave one out")
 
 
 def _check_together(config: Config) -> None:
@@ -147,6 +166,7 @@ def _check_together(config: Config) -> None:
     for key in ("val_fraction", "test_fraction"):
         if getattr(data, key) == 1:
             raise UserError(f"DataLoader.{key} is 1, which leaves no training images; expected below 1")
+    _check_fold(data)
     if (data.mean is None) != (data.std is None):
         raise UserError("DataLoader.mean and DataLoader.std belong together; set both or none")
     if run.ema_decay == 1:

@@ -43,12 +43,14 @@ NonNegative = Annotated[int, Range(low=0)]
 Workers = Annotated[int, Range(low=0, high=256)]
 Threads = Annotated[int, Range(low=1, high=1024)]
 Seeds = Annotated[int, Range(low=1, high=1000)]  # number of seeds
+Folds = Annotated[int, Range(low=2, high=1000)]  # number of folds
 Seed = Annotated[int, Range(low=0, high=2**31 - 1)]
 Fraction = Annotated[float, Range(low=0.0, high=1.0)]
 PositiveFloat = Annotated[float, Range(above=0.0)]
 Width = Annotated[float, Range(above=0.0, high=8.0)]
 NonNegativeFloat = Annotated[float, Range(low=0.0)]
 
+Sizes = tuple[Positive, ...]
 Stem = Literal["imagenet", "cifar"]
 VoVStem = Literal["code", "paper", "cifar"]
 Init = Literal["kaiming", "paddle"]
@@ -56,6 +58,8 @@ Activation = Annotated[Literal["relu", "relu6"], ADDED]
 Padding = Annotated[Literal["symmetric", "same"], ADDED]
 Downsample = Literal["pool", "stride"]
 Exchange = Literal["both", "h2l", "l2h", "none"]
+Pairs = Literal["all", "seen", "held_out"]
+Inputs = Literal["both", "pictures", "numbers"]
 Text = str | None
 Pretrained = bool | str
 

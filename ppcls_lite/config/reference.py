@@ -36,7 +36,8 @@ HEADS = """\
 
 What the network learns: the name of a head, with its `task` ({names}) and the `column` of the data set (by default the
 head's name), such as `Heads: {{value: {{task: regression, column: value}}}}` on the digits. Without this section the
-network classifies the data set's first column. Only one head is supported so far.
+network classifies the data set's first column. With several heads the loss is the sum of their losses, each times
+`Heads.NAME.weight` (by default 1). See [tasks](tasks.md).
 
 {table}
 """

@@ -49,6 +49,9 @@ class Global:
     ema_decay: Annotated[Fraction, ADDED] = option(
         0.0, "decay of a moving average of the weights, which is scored and saved, too, such as 0.999; 0 for none"
     )
+    headline: Annotated[str | None, ADDED] = option(
+        None, "metric that tables show and that selects the best epoch, such as kind_top1; null: the task's first"
+    )
     early_stop_patience: Annotated[Positive | None, ADDED] = option(
         None, "stop after so many epochs without a better score of the validation images; null trains all epochs"
     )
@@ -99,6 +102,9 @@ class DataLoader:
     test_fraction: Annotated[Fraction, ADDED] = option(
         0.0, "share of the images set aside for testing, class-balanced, if the data set has no test images"
     )
+    fold: Annotated[str | None, ADDED] = option(
+        None, "cross-validation: 1/5 tests on the first of five folds and trains on the others, class-balanced"
+    )
     train_subset: Positive | None = option(None, "number of training images to use, class-balanced; null for all")
     test_subset: Positive | None = option(
         None, "number of test images to use, class-balanced, for trials; null for all"
@@ -141,6 +147,15 @@ class Optimizer:
 
 
 @dataclass(frozen=True)
+class Table:
+    """The layers for a table's numbers and categories, and for an image's features beside them."""
+
+    hidden: Annotated[tuple[Positive, ...], ADDED] = option((8, 4), "units of the layers for the table")
+    image_units: Annotated[Positive, ADDED] = option(4, "units of the layer for the image's features")
+    joint_units: Annotated[Positive, ADDED] = option(4, "units of the layer for both together")
+
+
+@dataclass(frozen=True)
 class Loss:
     """Cross entropy."""
 
@@ -162,7 +177,14 @@ class AMP:
     use_dynamic_loss_scaling: bool = option(True, "float16: adapt the loss scale")
 
 
-SECTIONS = {"Global": Global, "DataLoader": DataLoader, "Optimizer": Optimizer, "Loss": Loss, "AMP": AMP}
+SECTIONS = {
+    "Global": Global,
+    "DataLoader": DataLoader,
+    "Optimizer": Optimizer,
+    "Loss": Loss,
+    "AMP": AMP,
+    "Table": Table,
+}
 # Settings that do not change the outcome of a run.
 _NO_OUTCOME = {
     "Global": ["name", "device", "output_dir", "save_interval", "checkpoints", "resume", "use_visualdl"],
@@ -186,6 +208,7 @@ class Config:
     Optimizer: Optimizer
     Loss: Loss
     AMP: AMP
+    Table: Table
 
     @property
     def arch_options(self) -> dict[str, Any]:
@@ -196,7 +219,9 @@ class Config:
         """Plain nested dictionaries with every default filled in, as a config file holds them."""
         tree = to_plain(dataclasses.asdict(self))
         tree["DataLoader"].update(tree["DataLoader"].pop("options"))
-        return tree if self.Heads else {key: value for key, value in tree.items() if key != "Heads"}
+        unused = {"Heads"} if not self.Heads else set()
+        unused |= {"Table"} if self.Table == Table() else set()
+        return {key: value for key, value in tree.items() if key not in unused}
 
     def to_yaml(self) -> str:
         """:meth:`to_dict` as YAML."""
@@ -204,7 +229,7 @@ class Config:
 
     def outcome_dict(self) -> dict[str, Any]:
         """:meth:`to_dict` without names, places and display, which do not change the outcome."""
-        result = self.to_dict()
+        result = {**self.to_dict(), "Table": to_plain(dataclasses.asdict(self.Table))}
         for section, keys in _NO_OUTCOME.items():
             for key in keys:
                 del result[section][key]
@@ -215,8 +240,9 @@ class Config:
         outcome = self.outcome_dict()
         for key, annotation, default in _iter_all_settings(self.Arch["name"], self.DataLoader.dataset):
             section, _, name = key.partition(".")
-            if ADDED in getattr(annotation, "__metadata__", ()) and outcome[section].get(name) == default:
+            if ADDED in getattr(annotation, "__metadata__", ()) and outcome[section].get(name) == to_plain(default):
                 outcome[section].pop(name, None)
+        outcome = {section: content for section, content in outcome.items() if content or section != "Table"}
         return hashlib.sha256(json.dumps(outcome, sort_keys=True).encode()).hexdigest()
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ppcls_lite.config.catalog import DATASETS, register_dataset
-from ppcls_lite.data.dataset import Column, Dataset, DataSpec, ImageArray, Reading, Source, Split, split_balanced
+from ppcls_lite.data.dataset import Column, Dataset, DataSpec, ImageArray, Reading, Source, Split
 from ppcls_lite.data.loader import BatchLoader
+from ppcls_lite.data.splits import split_balanced, split_dataset
 
 __all__ = [
     "DATASETS",
@@ -22,6 +23,7 @@ __all__ = [
     "open_source",
     "register_dataset",
     "split_balanced",
+    "split_dataset",
 ]
 
 

@@ -1,5 +1,6 @@
 """Checking the image files of a data set for damage and for copies in several parts."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 
 from ppcls_lite.data.dataset import Dataset
 from ppcls_lite.data.files import ImageFiles
+from ppcls_lite.data.image_file import FileBytes
 from ppcls_lite.data.workers import map_in_workers
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.files import digest
@@ -62,13 +64,14 @@ def check_files(dataset: Dataset, num_workers: int = 0, progress: bool = True) -
         raise UserError(f"{dataset.spec.name} is not a data set of image files: it has no files to check")
     from tqdm import tqdm
 
+    numbers = {part: images.files.reshape(-1) for part, images in parts.items()}
     files, digests, unreadable = [], [], []
-    with tqdm(total=sum(map(len, parts.values())), unit=" files", disable=not progress) as bar:
+    with tqdm(total=sum(map(len, numbers.values())), unit=" files", disable=not progress) as bar:
         for part, images in parts.items():
-            for first, chunk_digests, failures in _read_all(images, num_workers):
-                unreadable += [(images.path(first + position), reason) for position, reason in failures.items()]
+            for chunk, chunk_digests, failures in _read_all(images, numbers[part], num_workers):
+                unreadable += [(images.names.path(chunk[position]), reason) for position, reason in failures.items()]
                 good = [position for position in range(len(chunk_digests)) if position not in failures]
-                files += [(part, first + position) for position in good]
+                files += [(part, chunk[position]) for position in good]
                 digests.append(chunk_digests[good])
                 bar.update(len(chunk_digests))
     _, inverse, copies = np.unique(
@@ -80,28 +83,32 @@ def check_files(dataset: Dataset, num_workers: int = 0, progress: bool = True) -
     inverse = inverse.reshape(-1)
     groups: dict[int, list[tuple[str, str]]] = {}  # files with equal contents, in the order of their first files
     for position in np.flatnonzero(copies[inverse] > 1):
-        part, index = files[position]
-        groups.setdefault(int(inverse[position]), []).append((part, parts[part].path(index)))
+        part, number = files[position]
+        groups.setdefault(int(inverse[position]), []).append((part, parts[part].names.path(number)))
     shared = tuple(tuple(group) for group in groups.values() if len({part for part, _ in group}) > 1)
-    return FileReport({part: len(images) for part, images in parts.items()}, tuple(unreadable), shared)
+    return FileReport({part: len(own) for part, own in numbers.items()}, tuple(unreadable), shared)
 
 
-def _read_all(images: ImageFiles, num_workers: int) -> Iterator[tuple[int, np.ndarray, dict[int, str]]]:
-    """For each chunk: the index of its first file, digests uint8 [n, DIGEST_BYTES], and the errors by position."""
+def _read_all(
+    images: ImageFiles, numbers: np.ndarray, num_workers: int
+) -> Iterator[tuple[list[int], np.ndarray, dict[int, str]]]:
+    """For each chunk of file numbers: the chunk, digests uint8 [n, DIGEST_BYTES], and the errors by position."""
+    chunks = [numbers[start : start + CHUNK] for start in range(0, len(numbers), CHUNK)]
 
-    def read(chunk: int) -> tuple[np.ndarray, dict[int, str]]:
-        paths = [images.path(index) for index in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(images)))]
-        digests, failures = np.zeros((len(paths), DIGEST_BYTES), np.uint8), {}
-        for position, path in enumerate(paths):
+    def read(number: int) -> tuple[np.ndarray, dict[int, str]]:
+        chunk = chunks[number].tolist()
+        digests, failures = np.zeros((len(chunk), DIGEST_BYTES), np.uint8), {}
+        for position, index in enumerate(chunk):
             try:
-                images.reading.load(path)
-                digests[position] = np.frombuffer(bytes.fromhex(digest(Path(path)))[:DIGEST_BYTES], np.uint8)
+                file = images.names.file(index)
+                images.reading.load(file)
+                sha256 = hashlib.sha256(file.data).hexdigest() if isinstance(file, FileBytes) else digest(Path(file))
+                digests[position] = np.frombuffer(bytes.fromhex(sha256)[:DIGEST_BYTES], np.uint8)
             except UserError as error:
                 failures[position] = str(error)
             except OSError as error:
-                failures[position] = f"{path}: {error.strerror}"
+                failures[position] = f"{images.names.path(index)}: {error.strerror}"
         return digests, failures
 
-    results = map_in_workers(read, -(-len(images) // CHUNK), num_workers)
-    for chunk, (digests, failures) in enumerate(results):
-        yield chunk * CHUNK, digests, failures
+    for chunk, (digests, failures) in zip(chunks, map_in_workers(read, len(chunks), num_workers), strict=True):
+        yield chunk.tolist(), digests, failures

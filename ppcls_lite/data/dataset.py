@@ -2,26 +2,33 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
-from ppcls_lite.data.augment import Augmentation
-from ppcls_lite.data.image_file import load_image
-from ppcls_lite.utils.errors import UserError
+from ppcls_lite.data.fields import Fields
+from ppcls_lite.data.image_file import ImageFile, load_image
+from ppcls_lite.data.pipeline import Augmentation
 
 
 @dataclass(frozen=True)
 class Column:
     """A target that a network can learn to predict.
 
-    ``kind`` is ``class`` (int64, an index into ``classes``) or ``number`` (float64, in ``unit``).
+    Args:
+        kind: ``class`` (int64 [N], an index into ``classes``), ``number`` (float64 [N], in ``unit``), ``labels`` (uint8
+            [N, classes], 1 for each of ``classes`` that applies), or ``text`` (str [N] as objects), the cells of a
+            table, from which a task makes one of the others.
+        texts: all cells of a column of text, str [rows] as objects.
+        where: returns the place of a cell for messages, from its index in ``texts``.
     """
 
-    kind: Literal["class", "number"]
+    kind: Literal["class", "number", "labels", "text"]
     classes: tuple[str, ...] = ()
     unit: str = ""
+    texts: np.ndarray | None = field(default=None, repr=False, compare=False)
+    where: Callable[[int], str] = field(default="row {}".format, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,7 @@ class DataSpec:
         channels: channels of the images; None if images are converted to what the network takes.
         image_size: side of the images in pixels; None if they differ and are resized when they are read.
         mean, std: per channel, of training pixels in [0, 1]; None if unknown.
+        fields: the columns of a table that are the network's input; None if that is one image alone.
     """
 
     name: str
@@ -42,6 +50,12 @@ class DataSpec:
     image_size: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    fields: Fields | None = None
+
+    @property
+    def has_images(self) -> bool:
+        """Whether the network's input includes an image."""
+        return self.fields is None or bool(self.fields.images)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -102,17 +116,25 @@ class ImageArray:
 
 @dataclass(frozen=True)
 class Split:
-    """Images with their targets: for each column, int64 [N] or float64 [N]."""
+    """Samples: images, targets by column (see :class:`Column`), and numbers of a table.
 
-    images: Images
+    Args:
+        images: None for a table without images.
+        table: float32 [N, width], made by :meth:`Fields.encode`; None without numbers and categories.
+    """
+
+    images: Images | None
     targets: Mapping[str, np.ndarray]
+    table: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.table if self.images is None else self.images)
 
     def take(self, indices: np.ndarray) -> "Split":
         """The samples at ``indices``."""
-        return Split(self.images.take(indices), {name: values[indices] for name, values in self.targets.items()})
+        images = None if self.images is None else self.images.take(indices)
+        targets = {name: values[indices] for name, values in self.targets.items()}
+        return Split(images, targets, None if self.table is None else self.table[indices])
 
 
 @dataclass(frozen=True)
@@ -152,7 +174,7 @@ class Reading:
     skip: bool = False
     resize: int | None = None
 
-    def load(self, path: str) -> np.ndarray:
+    def load(self, path: ImageFile) -> np.ndarray:
         """Read an image file for scoring, as uint8 [C, image_size, image_size]."""
         return load_image(path, self.channels, self.image_size, self.resize)
 
@@ -201,29 +223,3 @@ def sha256_of(*splits: Split) -> str:
         digest.update(np.ascontiguousarray(split.images.pixels))
         digest.update(split.targets["label"].astype("<i8"))
     return digest.hexdigest()
-
-
-def split_balanced(labels: np.ndarray, size: int, seed: int, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """Split indices into ``size`` and the rest, both sorted, each with the class proportions of ``labels``.
-
-    Args:
-        labels: int64 [N].
-        seed: the split depends on it.
-        what: the setting to name in the error message.
-
-    Raises:
-        UserError: one side would have fewer images than there are classes.
-    """
-    counts = np.unique(labels, return_counts=True)[1]
-    classes = len(counts)
-    if counts.min() < 2:
-        raise UserError(f"{what} cannot be met: a class has a single image")
-    if not classes <= size <= len(labels) - classes:
-        raise UserError(
-            f"{what} asks for {size} of {len(labels)} images; "
-            f"with {classes} classes it can be {classes} to {len(labels) - classes}"
-        )
-    from sklearn.model_selection import train_test_split  # takes half a second, and is rarely needed
-
-    chosen, rest = train_test_split(np.arange(len(labels)), train_size=size, stratify=labels, random_state=seed)
-    return np.sort(chosen), np.sort(rest)

@@ -6,6 +6,7 @@ import os
 import struct
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -41,10 +42,25 @@ _COLORSPACES = ("Gray", "YCbCr", "RGB")
 _DAMAGED = (SyntaxError, ValueError, EOFError, struct.error, LookupError, TypeError, OverflowError, ZeroDivisionError)
 
 
-def load_image(path: str | Path, channels: int = 3, size: int | None = None, resize: int | None = None) -> np.ndarray:
+@dataclass(frozen=True)
+class FileBytes:
+    """The contents of a file inside an archive, in place of a path; ``name`` is for messages."""
+
+    name: str
+    data: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+ImageFile = str | Path | FileBytes
+
+
+def load_image(path: ImageFile, channels: int = 3, size: int | None = None, resize: int | None = None) -> np.ndarray:
     """Read an image file as uint8 [C, H, W].
 
     Args:
+        path: its path, or its contents.
         channels: 3 for color, 1 for gray (luma, ITU-R 601).
         size: side of the central square that is cropped; None keeps the stored size.
         resize: resize the shorter side to it before the crop (bilinear, antialiased); by default ``size``.
@@ -59,7 +75,7 @@ def load_image(path: str | Path, channels: int = 3, size: int | None = None, res
 
 
 def load_region(
-    path: str | Path,
+    path: ImageFile,
     channels: int,
     region: Callable[[int, int], Region] | None = None,
     side: int | None = None,
@@ -70,6 +86,7 @@ def load_region(
     JPEG is decoded at the smallest scale (in eighths) at which the region has at least the size that it is resized to.
 
     Args:
+        path: its path, or its contents.
         channels: 3 for color, 1 for gray (luma, ITU-R 601).
         region: the region of an image of this width and height; None for all of it, in its stored size.
         side: decode a JPEG so that its shorter side is at least this, and only then ask for the region.
@@ -82,7 +99,7 @@ def load_region(
             warnings.simplefilter("ignore")  # such as damaged EXIF data
             # Pillow warns above 89 megapixels and raises above twice that: a small file may claim any size.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with open(path, "rb") as file:
+            with io.BytesIO(path.data) if isinstance(path, FileBytes) else open(path, "rb") as file:
                 return _read(file, channels, region, side)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         most = Image.MAX_IMAGE_PIXELS / 10**6
@@ -96,7 +113,11 @@ class _Unsupported(ValueError):
 
 
 def _read(file: BinaryIO, channels: int, region: Callable[[int, int], Region] | None, side: int | None) -> Image.Image:
-    if os.fstat(file.fileno()).st_size <= MAX_JPEG_BYTES and file.peek(2)[:2] == b"\xff\xd8":
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    start = file.read(2)
+    file.seek(0)
+    if start == b"\xff\xd8" and size <= MAX_JPEG_BYTES:
         data = file.read()
         image = _read_jpeg(data, channels, region, side)
         if image is not None:

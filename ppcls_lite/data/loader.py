@@ -1,20 +1,21 @@
 """Batches of a split: shuffled, augmented and sharded over processes, with a weight for each sample."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
 
-from ppcls_lite.data.augment import Augmentation, Pipeline
 from ppcls_lite.data.dataset import Split
+from ppcls_lite.data.pipeline import Augmentation, Pipeline
 from ppcls_lite.data.transforms import random_crop, random_flip
 from ppcls_lite.utils.errors import UserError
 
 
 class BatchLoader:
-    """Iterates over images uint8 [N, C, H, W], targets [N] and weights float32 [N], for ``paddle.Model.fit``.
+    """Iterates over a network's inputs, targets and weights float32 [N], for ``paddle.Model.fit``.
 
-    Targets that are mixed (Mixup, CutMix) are float32: [N, classes] for classes.
+    The inputs are images uint8 [N, C, H, W], or rows of a table float32 [N, width], or both in this order. Targets that
+    are mixed (Mixup, CutMix) are float32: [N, classes] for classes.
 
     Order and augmentation depend on (seed, epoch, rank) only, so a resumed run repeats an epoch exactly.
 
@@ -27,14 +28,14 @@ class BatchLoader:
     together add up to the number of processes. The last update of an epoch has the steps that are left.
 
     Args:
-        split: the images.
-        column: the target.
+        split: the samples.
+        target: their targets, [N] or [N, K].
         batch_size: images per process and step.
         shuffle: use a new order each epoch (training).
         crop_padding: padding of the random crop; 0 for none.
         flip: flip images horizontally with probability 1/2.
         pipeline: transforms of training; None for those of scoring.
-        classes: number of network outputs, for targets of classes that are mixed; None for numbers.
+        soften: returns targets that can be mixed, float32 (see ``Task.soften``).
         class_weights: weight of each class in training, float64 [classes]; None for 1. See :func:`scale_class_weights`.
         balanced: draw each class equally often in training. An epoch keeps its length, so images of rare classes are
             drawn several times and some of frequent classes not at all.
@@ -53,14 +54,14 @@ class BatchLoader:
     def __init__(
         self,
         split: Split,
-        column: str,
+        target: np.ndarray,
         batch_size: int,
         *,
         shuffle: bool = False,
         crop_padding: int = 0,
         flip: bool = False,
         pipeline: Pipeline | None = None,
-        classes: int | None = None,
+        soften: Callable[[np.ndarray], np.ndarray] = lambda target: target.astype(np.float32),
         class_weights: np.ndarray | None = None,
         balanced: bool = False,
         drop_last: bool = False,
@@ -69,10 +70,10 @@ class BatchLoader:
         rank: int = 0,
         world_size: int = 1,
     ):
-        self.split, self.column, self.batch_size = split, column, batch_size
+        self.split, self.target, self.batch_size = split, target, batch_size
         self.shuffle, self.crop_padding, self.flip, self.drop_last = shuffle, crop_padding, flip, drop_last
         self.update_freq, self.seed, self.rank, self.world_size = update_freq, seed, rank, world_size
-        self.pipeline, self.classes, self.class_weights, self.balanced = pipeline, classes, class_weights, balanced
+        self.pipeline, self.soften, self.class_weights, self.balanced = pipeline, soften, class_weights, balanced
         self.epoch = 0
         if drop_last and len(self) == 0:
             raise UserError(
@@ -127,19 +128,28 @@ class BatchLoader:
             starts = [(i * self.world_size + self.rank) * self.batch_size for i in range(len(self))]
             return [order[start : start + self.batch_size] for start in starts]
         rng = np.random.default_rng([self.seed, self.epoch])
-        order = (
-            draw_balanced(self.split.targets[self.column], rng) if self.balanced else rng.permutation(len(self.split))
-        )
+        order = draw_balanced(self.target, rng) if self.balanced else rng.permutation(len(self.split))
         size = self.batch_size * self.world_size
         steps = [order[i * size : i * size + self.step_size(i)] for i in range(len(self))]
         return [step[self.rank :: self.world_size] for step in steps]
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        augmentation = np.random.default_rng([self.seed, self.epoch, 1 + self.rank])
-        target = self.split.targets[self.column]
+    def read(self) -> Iterator[tuple[np.ndarray | None, np.ndarray]]:
+        """The batches of the epoch: images uint8 [N, C, H, W], or None, and the indices int64 [N] that were read."""
         pipeline, step_size = self.pipeline, self.batch_size * self.world_size
         transforms = pipeline and Augmentation(pipeline, self.seed, self.epoch, step_size, self.rank, self.world_size)
-        for step, (images, chosen) in enumerate(self.split.images.read(self.batches(), transforms)):
+        if self.split.images is None:
+            return ((None, chosen) for chosen in self.batches())
+        return self.split.images.read(self.batches(), transforms)
+
+    def inputs(self, images: np.ndarray | None, chosen: np.ndarray) -> list[np.ndarray]:
+        """The network's inputs of a batch of :meth:`read`."""
+        table = [] if self.split.table is None else [self.split.table[chosen]]
+        return table if images is None else [images, *table]
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
+        augmentation = np.random.default_rng([self.seed, self.epoch, 1 + self.rank])
+        pipeline = self.pipeline
+        for step, (images, chosen) in enumerate(self.read()):
             if not len(chosen):
                 raise UserError("no image of a batch could be read; tools/train.py --check-data lists unreadable files")
             if self.crop_padding:
@@ -147,18 +157,12 @@ class BatchLoader:
             if self.flip:
                 images = random_flip(images, augmentation)
             weights = np.full(len(chosen), self.world_size / self.update_size(step) if self.shuffle else 1.0)
-            targets = target[chosen]
+            targets = self.target[chosen]
             if pipeline is not None and pipeline.batch:
-                images, targets = pipeline.mix(images, self._soft(targets), augmentation)
+                images, targets = pipeline.mix(images, self.soften(targets), augmentation)
             if self.class_weights is not None:
                 weights *= targets @ self.class_weights if targets.ndim == 2 else self.class_weights[targets]
-            yield images, targets, weights.astype(np.float32)
-
-    def _soft(self, targets: np.ndarray) -> np.ndarray:
-        """Targets that can be mixed: one-hot float32 [N, classes] of classes, else float32 [N]."""
-        if self.classes is None:
-            return targets.astype(np.float32)
-        return np.eye(self.classes, dtype=np.float32)[targets]
+            yield *self.inputs(images, chosen), targets, weights.astype(np.float32)
 
 
 def scale_class_weights(weights: Literal["balanced"] | Sequence[float], labels: np.ndarray, classes: int) -> np.ndarray:

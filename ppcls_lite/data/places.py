@@ -12,6 +12,12 @@ from ppcls_lite.utils.files import user_path
 logger = logging.getLogger(__name__)
 
 
+def find_file(path: str | Path, folder: Path) -> Path:
+    """``path`` relative to the working directory, or relative to ``folder`` if it only exists there."""
+    found = user_path(path)
+    return folder / found if not found.exists() and (folder / found).exists() else found
+
+
 @dataclass(frozen=True)
 class Published:
     """A published data set.

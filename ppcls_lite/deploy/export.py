@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def randomize_batch_norm(network: nn.Layer, image_size: int, channels: int) -> N
         norm.bias.set_value(rng.uniform(0, 2, norm.bias.shape).astype("float32"))
     with paddle.no_grad():
         count = max(8, 2048 // image_size)  # small images give few values per channel in the last layers
-        network(paddle.to_tensor(_images(count, image_size, channels, seed=1)))
+        network(*map(paddle.to_tensor, _inputs(network, count, image_size, channels, seed=1)))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm._momentum = momentum
     network.eval()
@@ -84,18 +85,21 @@ def export(network: nn.Layer, metadata: Metadata, form: str, output: Path, batch
     network.eval()
     metadata = replace(metadata, batch_size=batch_size)
     size, channels = metadata.image_size, metadata.channels
-    check_room(8 * (batch_size or 1) * channels * size**2, f"a batch of {batch_size} images of {size} px")
-    deploy = deploy_form(network, paddle.to_tensor(_images(1, size, channels, seed=2)))
-    spec = InputSpec([batch_size or -1, channels, size, size], "float32", "images")
+    if size:
+        check_room(8 * (batch_size or 1) * channels * size**2, f"a batch of {batch_size} images of {size} px")
+    inputs = map(paddle.to_tensor, _inputs(network, 1, size, channels, seed=2))
+    deploy = NamedOutputs(deploy_form(network, *inputs), metadata.restore_task().parts)
+    shapes = metadata.input_shapes
+    specs = [InputSpec([batch_size or -1, *shape], "float32", name) for name, shape in shapes.items()]
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
         prefix = Path(folder) / "network"
         if form == "onnx":
-            file = _save_onnx(deploy, spec, prefix, metadata)
+            file = _save_onnx(deploy, specs, prefix, metadata)
             written = {file: output}
             runtime = open_runtime(file, "onnxruntime", 1)
         else:
-            _save_inference_model(deploy, spec, prefix)
+            _save_inference_model(deploy, specs, prefix)
             write_sidecar(prefix, metadata)
             written = dict(zip(paddle_files(prefix), paddle_files(output), strict=True))
             runtime = open_runtime(prefix, "paddle", 1)
@@ -105,18 +109,30 @@ def export(network: nn.Layer, metadata: Metadata, form: str, output: Path, batch
     return Export(tuple(written.values()), difference)
 
 
-def _save_program(network: nn.Layer, spec: InputSpec, prefix: Path) -> None:
+class NamedOutputs(nn.Layer):
+    """A network whose output is split into that of each head."""
+
+    def __init__(self, network: nn.Layer, parts: Mapping[str, int]):
+        super().__init__()
+        self.network, self.sizes, self.names = network, list(parts.values()), list(parts)
+
+    def forward(self, x: Tensor, table: Tensor | None = None) -> Tensor | list[Tensor]:
+        outputs = self.network(x) if table is None else self.network(x, table)
+        return paddle.split(outputs, self.sizes, axis=1) if len(self.sizes) > 1 else outputs
+
+
+def _save_program(network: nn.Layer, specs: list[InputSpec], prefix: Path) -> None:
     """Trace ``network`` into Paddle's program format: PREFIX.json (Paddle 2: PREFIX.pdmodel) and PREFIX.pdiparams."""
-    traced = paddle.jit.to_static(network, input_spec=[spec], full_graph=True)
+    traced = paddle.jit.to_static(network, input_spec=specs, full_graph=True)
     paddle.jit.save(traced, str(prefix))
 
 
-def _save_onnx(network: nn.Layer, spec: InputSpec, prefix: Path, metadata: Metadata) -> Path:
+def _save_onnx(network: NamedOutputs, specs: list[InputSpec], prefix: Path, metadata: Metadata) -> Path:
     from ppcls_lite.deploy import onnx_graph
 
-    _save_program(network, spec, prefix)
+    _save_program(network, specs, prefix)
     try:
-        model = onnx_graph.convert(prefix)
+        model = onnx_graph.convert(prefix, network.names)
     except RuntimeError as error:
         raise TrainingError(str(error)) from None
     write_onnx_metadata(model, metadata)
@@ -125,7 +141,7 @@ def _save_onnx(network: nn.Layer, spec: InputSpec, prefix: Path, metadata: Metad
     return file
 
 
-def _save_inference_model(network: nn.Layer, spec: InputSpec, prefix: Path) -> None:
+def _save_inference_model(network: nn.Layer, specs: list[InputSpec], prefix: Path) -> None:
     """Trace ``network`` into PREFIX.pdmodel and PREFIX.pdiparams for Paddle Inference; changes ``network``.
 
     Also under Paddle 3 the program has Paddle 2's format: Paddle 3.3 cannot run upsampling with oneDNN from its own
@@ -138,7 +154,7 @@ def _save_inference_model(network: nn.Layer, spec: InputSpec, prefix: Path) -> N
     replace_layers(network, lambda layer: isinstance(layer, nn.Conv2D) and layer.bias is not None, ChannelBias)
     guard = getattr(getattr(paddle, "pir_utils", None), "OldIrGuard", contextlib.nullcontext)  # not in Paddle 2.6
     with guard():
-        _save_program(network, spec, prefix)
+        _save_program(network, specs, prefix)
 
 
 class ChannelBias(nn.Layer):
@@ -157,12 +173,12 @@ class ChannelBias(nn.Layer):
 
 
 def _compare(network: nn.Layer, runtime, metadata: Metadata) -> float:
-    """Largest difference of the outputs on random images, relative to the largest output."""
+    """Largest difference of the outputs on random inputs, relative to the largest output."""
     run = eager(network)
     worst = 0.0
     for i, size in enumerate((metadata.batch_size,) if metadata.batch_size else DYNAMIC):
-        images = _images(size, metadata.image_size, metadata.channels, seed=3 + i)
-        expected, found = run(images), runtime(images)
+        inputs = _inputs(network, size, metadata.image_size, metadata.channels, seed=3 + i)
+        expected, found = run(*inputs), runtime(*inputs)
         scale = np.abs(expected).max()
         difference = np.abs(found - expected).max() / scale if found.shape == expected.shape else np.inf
         if not difference <= TOLERANCE:  # NaN, too
@@ -172,6 +188,13 @@ def _compare(network: nn.Layer, runtime, metadata: Metadata) -> float:
             )
         worst = max(worst, float(difference))
     return worst
+
+
+def _inputs(network: nn.Layer, count: int, size: int | None, channels: int, seed: int) -> list[np.ndarray]:
+    """Random inputs of a network: images, rows of a table, or both."""
+    images = [_images(count, size, channels, seed)] if network.takes_images else []
+    shape = (count, network.table_width)
+    return images + ([np.random.default_rng(seed).random(shape, "float32")] if network.table_width else [])
 
 
 def _images(count: int, size: int, channels: int, seed: int) -> np.ndarray:

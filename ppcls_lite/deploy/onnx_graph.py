@@ -10,6 +10,7 @@ import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,13 @@ from onnx import helper, numpy_helper, shape_inference
 from onnx.utils import Extractor
 
 OPSET = 13
-OUTPUT = "logits"
 
 
-def convert(prefix: Path) -> onnx.ModelProto:
+def convert(prefix: Path, names: Sequence[str]) -> onnx.ModelProto:
     """Convert the Paddle program PREFIX.json and its parameters to a simplified ONNX model.
+
+    Args:
+        names: of the outputs.
 
     Raises:
         RuntimeError: the converter failed; contains what it printed.
@@ -44,10 +47,10 @@ def convert(prefix: Path) -> onnx.ModelProto:
             model = onnx.load(str(file))
         except Exception as error:
             raise RuntimeError(f"paddle2onnx cannot convert the network ({error}): {log()}") from None
-    return simplify(model)
+    return simplify(model, names)
 
 
-def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
+def simplify(model: onnx.ModelProto, names: Sequence[str] = ("logits",)) -> onnx.ModelProto:
     """``model`` with folded constants, constant upsampling scales, biases in their convolutions, and nothing unused."""
     model = _optimize(model)
     graph = model.graph
@@ -65,8 +68,12 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
             graph.node[i].CopyFrom(helper.make_node("Flatten", node.input[:1], node.output, node.name, axis=1))
     inputs, outputs = ([value.name for value in values] for values in (graph.input, graph.output))
     result = _optimize(Extractor(model).extract_model(inputs, outputs))  # without the nodes that computed sizes
-    (last,) = (node for node in result.graph.node if outputs[0] in node.output)
-    result.graph.output[0].name = last.output[0] = OUTPUT
+    new_names = dict(zip(outputs, names, strict=True))
+    for node in result.graph.node:
+        node.output[:] = [new_names.get(name, name) for name in node.output]
+        node.input[:] = [new_names.get(name, name) for name in node.input]
+    for value in result.graph.output:
+        value.name = new_names[value.name]
     _name_batch(result)
     onnx.checker.check_model(result, full_check=True)
     return result

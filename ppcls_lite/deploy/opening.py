@@ -64,7 +64,7 @@ def _from_weights(path: Path, config_file: str | None) -> Predictor:
     if described is not None and described.is_file():  # needs no data set
         metadata = Metadata.from_json(described.read_text(), described)
         config, task = configs.load(folders[0] / "config.yaml"), metadata.restore_task()
-        network = load_network(config.Arch, task, weights)
+        network = load_network(config, task, metadata.columns, weights)
         metadata = replace(metadata, weights=str(weights))
     else:
         setup = load_setup(config_file or folders[0] / "config.yaml")

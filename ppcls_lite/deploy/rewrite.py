@@ -16,7 +16,7 @@ must be split, which runtimes do outside of their blocked layout).
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import paddle
@@ -60,17 +60,17 @@ class FoldedConvBN(nn.Layer):
         return upsample2(low, [height, width])
 
 
-def deploy_form(network: nn.Layer, images: Tensor) -> nn.Layer:
+def deploy_form(network: nn.Layer, *inputs: Tensor) -> nn.Layer:
     """A rewritten copy of ``network`` in evaluation mode.
 
     Args:
         network: any network of ``ppcls_lite.arch``; it is not changed.
-        images: [N, C, H, W], an input to find out which layers follow each other.
+        inputs: of the network, such as images [N, C, H, W], to find out which layers follow each other.
     """
     result = copy.deepcopy(network)
     result.eval()
     replace_layers(result, lambda layer: isinstance(layer, ConvBN), FoldedConvBN)
-    pairs = _find_foldable(result, images)
+    pairs = _find_foldable(result, inputs)
     for conv, norm in pairs:
         _fold([conv], norm)
     folded = {id(norm) for _, norm in pairs}
@@ -104,7 +104,7 @@ def _fold(convs: list[nn.Conv2D], norm: nn.Layer) -> None:
     convs[0].bias.set_value(shift.astype(dtype))
 
 
-def _find_foldable(network: nn.Layer, images: Tensor) -> list[tuple[nn.Conv2D, nn.Layer]]:
+def _find_foldable(network: nn.Layer, inputs: Sequence[Tensor]) -> list[tuple[nn.Conv2D, nn.Layer]]:
     """Pairs of a convolution and the batch norm that is the only reader of its output.
 
     The batch norm gets a copy of the output. If nothing else reads the output, its gradient equals the copy's.
@@ -126,9 +126,10 @@ def _find_foldable(network: nn.Layer, images: Tensor) -> list[tuple[nn.Conv2D, n
 
     hooks = [conv.register_forward_post_hook(note_output) for conv in _layers(network, nn.Conv2D)]
     hooks += [norm.register_forward_pre_hook(copy_input) for norm in _layers(network, NORMS)]
-    images = images.detach()
-    images.stop_gradient = False  # the parameters may be frozen
-    logits = network(images)
+    inputs = [one.detach() for one in inputs]
+    for one in inputs:
+        one.stop_gradient = False  # the parameters may be frozen
+    logits = network(*inputs)
     for hook in hooks:
         hook.remove()
     if not pairs:

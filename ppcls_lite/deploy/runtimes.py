@@ -16,7 +16,8 @@ import paddle
 from ppcls_lite.utils.device import on_gpu, synchronize
 from ppcls_lite.utils.errors import UserError
 
-Runtime = Callable[[np.ndarray], np.ndarray]  # float32 [N, C, H, W] -> float32 logits [N, classes]
+# From an array float32 for each input, such as images [N, C, H, W], to the outputs float32 [N, outputs] side by side.
+Runtime = Callable[..., np.ndarray]
 
 BACKENDS = ("eager", "paddle", "onnxruntime", "openvino")
 PROGRAM, PARAMETERS, ONNX = ".pdmodel", ".pdiparams", ".onnx"
@@ -26,11 +27,11 @@ def eager(network: paddle.nn.Layer) -> Runtime:
     """A network in evaluation mode, on paddle's current device."""
     network.eval()
 
-    def run(images: np.ndarray) -> np.ndarray:
+    def run(*inputs: np.ndarray) -> np.ndarray:
         with paddle.no_grad():
-            logits = network(paddle.to_tensor(images))
+            outputs = network(*map(paddle.to_tensor, inputs))
         synchronize()
-        return logits.numpy()
+        return outputs.numpy()
 
     return run
 
@@ -44,7 +45,8 @@ def open_runtime(path: Path, backend: str, threads: int) -> Runtime:
         threads: CPU threads; for ``paddle`` at most OMP_NUM_THREADS at the time paddle was imported.
 
     Returns:
-        A function that runs the network; it raises a UserError if the runtime cannot process the images.
+        A function that runs the network, of an array for each input, in the order of their names; it raises a UserError
+        if the runtime cannot process them.
 
     Raises:
         UserError: the runtime is not installed or cannot read the file.
@@ -60,7 +62,7 @@ def open_runtime(path: Path, backend: str, threads: int) -> Runtime:
             raise UserError(f"{backend} cannot {problem} {path} ({reason}); export the network again") from None
 
     run = call(_RUNTIMES[backend], "open", path, threads)
-    return lambda images: call(run, "run", images)
+    return lambda *inputs: call(run, "run", *inputs)
 
 
 def _open_paddle(prefix: Path, threads: int) -> Runtime:
@@ -81,21 +83,22 @@ def _open_paddle(prefix: Path, threads: int) -> Runtime:
     config.enable_memory_optim()
     config.disable_glog_info()
     predictor = inference.create_predictor(config)
-    source = predictor.get_input_handle(predictor.get_input_names()[0])
-    target = predictor.get_output_handle(predictor.get_output_names()[0])
+    sources = [predictor.get_input_handle(name) for name in sorted(predictor.get_input_names())]
+    targets = [predictor.get_output_handle(name) for name in predictor.get_output_names()]
 
-    def run(images: np.ndarray) -> np.ndarray:
-        source.copy_from_cpu(np.ascontiguousarray(images))
+    def run(*inputs: np.ndarray) -> np.ndarray:
+        for source, values in zip(sources, inputs, strict=True):
+            source.copy_from_cpu(np.ascontiguousarray(values))
         predictor.run()
-        return target.copy_to_cpu()
+        return _join([target.copy_to_cpu() for target in targets])
 
     return run
 
 
 def _open_onnxruntime(file: Path, threads: int) -> Runtime:
     session = _onnxruntime_session(file, threads)
-    name = session.get_inputs()[0].name
-    return lambda images: session.run(None, {name: images})[0]
+    names = sorted(one.name for one in session.get_inputs())
+    return lambda *inputs: _join(session.run(None, dict(zip(names, inputs, strict=True))))
 
 
 def _onnxruntime_session(file: Path, threads: int, profile: str | None = None) -> Any:
@@ -111,7 +114,13 @@ def _onnxruntime_session(file: Path, threads: int, profile: str | None = None) -
 
 def _open_openvino(file: Path, threads: int) -> Runtime:
     request = _openvino_request(file, threads)
-    return lambda images: next(iter(request.infer({0: images}).values())).copy()
+    names = sorted(one.any_name for one in request.model_inputs)
+
+    def run(*inputs: np.ndarray) -> np.ndarray:
+        found = request.infer(dict(zip(names, inputs, strict=True)))
+        return _join([found[i] for i in range(len(found))]).copy()
+
+    return run
 
 
 def _openvino_request(file: Path, threads: int, profile: bool = False) -> Any:
@@ -122,6 +131,11 @@ def _openvino_request(file: Path, threads: int, profile: bool = False) -> Any:
         "PERF_COUNT": profile,
     }
     return import_extra("openvino").Core().compile_model(str(file), "CPU", settings).create_infer_request()
+
+
+def _join(outputs: list[np.ndarray]) -> np.ndarray:
+    """Outputs [N, K] of several heads side by side."""
+    return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=1)
 
 
 _RUNTIMES = {"paddle": _open_paddle, "onnxruntime": _open_onnxruntime, "openvino": _open_openvino}

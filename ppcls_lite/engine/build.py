@@ -1,6 +1,6 @@
 """Splits, loaders and the ``paddle.Model`` for training, scoring and planning.
 
-The path of a batch: ``data.loader.BatchLoader`` yields images, target and weights; the network prepares the images
+The path of a batch: ``data.loader.BatchLoader`` yields inputs, target and weights; the network prepares the images
 (``tasks.network.prepare_input``) and computes the task's outputs; :class:`WeightedLoss` turns them into a loss.
 """
 
@@ -15,9 +15,9 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ppcls_lite.arch.base import blank_inputs
 from ppcls_lite.config.schema import AMP, Config
-from ppcls_lite.config.schema import DataLoader as DataSettings
-from ppcls_lite.data import BatchLoader, Dataset, Split, split_balanced
+from ppcls_lite.data import BatchLoader, Dataset, split_dataset
 from ppcls_lite.data.files import ImageFiles
 from ppcls_lite.data.loader import scale_class_weights
 from ppcls_lite.data.workers import check_shared_memory
@@ -56,84 +56,42 @@ class Loaders:
         return max(loader.largest_batch for part, loader in self.by_part().items() if part != "train")
 
 
-def split_dataset(data: DataSettings, dataset: Dataset, column: str) -> tuple[Split, Split | None, Split]:
-    """Split a data set into training, validation and test images.
-
-    Test images are set aside first if the data set has none of its own, then validation images; then subsets are
-    taken. The splits are stratified if the column has classes, else random.
-
-    Raises:
-        UserError: too few images of a class, or no test images.
-    """
-    train, val, test = (dataset.parts.get(part) for part in ("train", "val", "test"))
-
-    def set_aside(split: Split, size: int, key: str) -> tuple[Split, Split]:
-        what = f"DataLoader.{key}"
-        if dataset.spec.columns[column].kind == "class":
-            chosen, rest = split_balanced(split.targets[column], size, data.split_seed, what)
-        else:
-            chosen, rest = _split_randomly(len(split), size, data.split_seed, what)
-        return split.take(chosen), split.take(rest)
-
-    def subset(split: Split, size: int | None, key: str) -> Split:
-        return split if size is None or size == len(split) else set_aside(split, size, key)[0]
-
-    for name, part, fraction in (("test", test, data.test_fraction), ("val", val, data.val_fraction)):
-        if part is not None and fraction:
-            own_images = f"{dataset.source} has {name} images of its own"
-            raise UserError(f"DataLoader.{name}_fraction is {fraction:g}, but {own_images}; leave it out")
-    if test is None:
-        if not data.test_fraction:
-            raise UserError(f"{dataset.source} has no test images; set DataLoader.test_fraction, such as 0.2")
-        test, train = set_aside(train, round(data.test_fraction * len(train)), "test_fraction")
-    if data.val_fraction:
-        val, train = set_aside(train, round(data.val_fraction * len(train)), "val_fraction")
-    return subset(train, data.train_subset, "train_subset"), val, subset(test, data.test_subset, "test_subset")
-
-
-def _split_randomly(total: int, size: int, seed: int, what: str) -> tuple[np.ndarray, np.ndarray]:
-    if not 1 <= size < total:
-        raise UserError(f"{what} asks for {size} of {total} images, expected 1 to {total - 1}")
-    order = np.random.default_rng(seed).permutation(total)
-    return np.sort(order[:size]), np.sort(order[size:])
-
-
 def build_loaders(setup: Setup, dataset: Dataset) -> Loaders:
     """Loaders of this process's share of the three parts.
 
     Raises:
         UserError: as :func:`split_dataset`, or too little shared memory for the loading workers.
     """
-    data, column = setup.config.DataLoader, setup.column
-    train, val, test = split_dataset(data, dataset, column)
+    data = setup.config.DataLoader
+    train, val, test = split_dataset(data, dataset, setup.balance)
     place = {"rank": processes.rank(), "world_size": processes.count_processes()}
     if isinstance(train.images, ImageFiles):
         most = max(data.batch_size, data.eval_batch_size) * math.prod(train.images.shape)
         check_shared_memory(most, data.num_workers, processes=processes.count_local())
-    classes = setup.task.outputs if dataset.spec.columns[column].kind == "class" else None
     weights = None
     if data.class_weights is not None:
-        weights = scale_class_weights(data.class_weights, train.targets[column], classes)
+        weights = scale_class_weights(data.class_weights, setup.targets(train), setup.task.outputs)
     training = {
         "crop_padding": data.crop_padding,
         "flip": data.flip,
         "pipeline": setup.pipeline,
-        "classes": classes,
+        "soften": setup.task.soften,
         "class_weights": weights,
         "balanced": data.sampler == "balanced",
     }
     run = setup.config.Global
     order = {"shuffle": True, "drop_last": data.drop_last, "update_freq": run.update_freq, "seed": run.seed}
     return Loaders(
-        BatchLoader(train, column, data.batch_size, **order, **training, **place),
-        val and BatchLoader(val, column, data.eval_batch_size, **place),
-        BatchLoader(test, column, data.eval_batch_size, **place),
+        BatchLoader(train, setup.targets(train), data.batch_size, **order, **training, **place),
+        val and BatchLoader(val, setup.targets(val), data.eval_batch_size, **place),
+        BatchLoader(test, setup.targets(test), data.eval_batch_size, **place),
     )
 
 
 def count_skipped(loaders: Loaders) -> int:
     """Number of distinct files that were skipped so far, by all processes (``DataLoader.on_bad_image: skip``)."""
-    skipped = set().union(*(loader.split.images.skipped for loader in loaders.by_part().values()))
+    splits = (loader.split for loader in loaders.by_part().values())
+    skipped = set().union(*(split.images.skipped for split in splits if split.images is not None))
     return len(set().union(*processes.gather(skipped)))
 
 
@@ -194,11 +152,11 @@ def cast_forward(network: nn.Layer, amp: AMP) -> None:
         raise UserError("AMP.dtype is bfloat16, which this GPU does not support; set AMP.dtype=float16")
     inner = network.forward
 
-    def forward(self, x):
+    def forward(self, *inputs):
         with autocast(amp) if self.training else contextlib.nullcontext():
-            return inner(x)
+            return inner(*inputs)
 
-    network.forward = types.MethodType(forward, network)  # paddle.Model counts its arguments after self
+    network.forward = types.MethodType(forward, network)
     logger.info("AMP: training in %s, level %s", amp.dtype, amp.level)
 
 
@@ -207,15 +165,20 @@ def compile_forward(network: nn.Layer, setup: Setup) -> None:
 
     The graph is made at the first step, for images [N, C, H, W] of the setup's size and any number N.
     """
-    size, eager = setup.input_size, network.forward
-    spec = paddle.static.InputSpec([None, setup.channels, size, size], "float32", "x")
-    compiled = paddle.jit.to_static(eager, input_spec=[spec], full_graph=True)
+    eager = network.forward
+    compiled = paddle.jit.to_static(eager, input_spec=input_specs(network, setup), full_graph=True)
 
-    def forward(self, x):
-        return compiled(x) if self.training else eager(x)
+    def forward(self, *inputs):
+        return compiled(*inputs) if self.training else eager(*inputs)
 
-    network.forward = types.MethodType(forward, network)  # paddle.Model counts its arguments after self
+    network.forward = types.MethodType(forward, network)
     logger.info("to_static: training runs on a static graph, which is made at the first step")
+
+
+def input_specs(network: nn.Layer, setup: Setup) -> list[paddle.static.InputSpec]:
+    """The network's inputs, for any number of samples: images [N, C, H, W], a table [N, width], or both."""
+    shapes = [tensor.shape[1:] for tensor in blank_inputs(network, setup.channels, setup.input_size)]
+    return [paddle.static.InputSpec([None, *shape], "float32", f"input_{i}") for i, shape in enumerate(shapes)]
 
 
 class WeightedLoss(nn.Layer):
@@ -255,11 +218,10 @@ class TaskMetric(paddle.metric.Metric):
         return "scored"
 
 
-def build_trainer(
-    config: Config, network: nn.Layer, task: Task, loader: BatchLoader, scaling: dict | None
-) -> paddle.Model:
+def build_trainer(setup: Setup, network: nn.Layer, loader: BatchLoader, scaling: dict | None) -> paddle.Model:
     """A ``paddle.Model``, prepared to train on ``loader``; ``scaling`` is from :func:`loss_scaling`."""
-    model = paddle.Model(network)
+    config, task = setup.config, setup.task
+    model = paddle.Model(network, input_specs(network, setup))  # which tell inputs from target and weights
     peak = scaled_rate(config.Optimizer.lr, loader.batch_size * loader.world_size * loader.update_freq)
     schedule = build_schedule(config.Optimizer.lr, peak, loader.updates, config.Global.epochs)
     model.prepare(

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ppcls_lite.data import BatchLoader
 from ppcls_lite.engine.build import Loaders, seed_everything
-from ppcls_lite.engine.evaluate import Scores, evaluate
+from ppcls_lite.engine.evaluate import Scores, evaluate_averaged
 from ppcls_lite.runs.average import WeightAverage
 from ppcls_lite.runs.checkpoint import Snapshot, save_snapshot, take_snapshot
 from ppcls_lite.runs.dashboard import Dashboard
@@ -74,7 +74,7 @@ class TrainEpoch(paddle.callbacks.Callback):
         row.update(images_per_sec=self.images / seconds, seconds=seconds)
         shares = processes.gather(self.total.batches)
         scores = self.task.scores(Total(itertools.chain.from_iterable(shares)).sums())
-        row.update({f"train_{one.name}": scores[one.name] for one in self.task.metrics})
+        row.update({f"train_{one.name}": scores[one.name] for one in self.task.metrics if one.name in scores})
         # Each process has its own running statistics of batch norm; all of them score and save the mean.
         # Those of a frozen backbone are equal in all; averaging would round them.
         if not self.is_frozen:
@@ -190,15 +190,12 @@ class EpochEnd(paddle.callbacks.Callback):
 
     def _score(self, number: int) -> None:
         progress, headline = self.progress, self.task.headline
-        self.scores = scores = evaluate(self.model.network, self.task, self.loader)
+        self.scores, columns = evaluate_averaged(self.model.network, self.task, self.loader, self.average, self.part)
+        scores = self.scores
         if not math.isfinite(scores.values["loss"]):
             when = f"after epoch {number}, at learning rate {progress.row['lr']:g}"
             raise TrainingError(f"the {self.part} loss is {scores.values['loss']} {when}; {_ADVICE}")
-        progress.row.update({f"{self.part}_{name}": value for name, value in scores.values.items()})
-        if self.average is not None:
-            with self.average.applied():
-                averaged = evaluate(self.model.network, self.task, self.loader).values
-            progress.row.update({f"{self.part}_ema_{name}": value for name, value in averaged.items()})
+        progress.row.update(columns)
         if self.part == "val":  # the best epoch is never chosen on test images
             score, best = scores.values[headline.name], progress.best_val
             if best is None or (score > best if headline.higher_is_better else score < best):
@@ -219,7 +216,9 @@ def describe_row(row: dict[str, Any], progress: Progress, epochs: int, headline:
     parts = [f"epoch {row['epoch']}/{epochs}", f"lr {row['lr']:.3g}"]
     for part in ("train", "val", "test"):
         if f"{part}_loss" in row:
-            parts.append(f"{part} loss {row[f'{part}_loss']:.4f} {headline} {row[f'{part}_{headline}']:.4f}")
+            known = headline != "loss" and f"{part}_{headline}" in row
+            score = f" {headline} {row[f'{part}_{headline}']:.4f}" if known else ""
+            parts.append(f"{part} loss {row[f'{part}_loss']:.4f}{score}")
         if f"{part}_ema_loss" in row:
             parts.append(f"ema {headline} {row[f'{part}_ema_{headline}']:.4f}")
     parts.append(f"{row['images_per_sec']:.3g} images/s")

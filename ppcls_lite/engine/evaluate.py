@@ -13,8 +13,10 @@ import paddle
 from paddle import nn
 
 from ppcls_lite.data import BatchLoader, Dataset, Split, open_source
+from ppcls_lite.data.sources.table import read_rows
 from ppcls_lite.engine.build import build_loaders
 from ppcls_lite.engine.prepare import explain_lost_processes, open_device
+from ppcls_lite.runs.average import WeightAverage
 from ppcls_lite.runs.trained import load_trained
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.tasks.task import Sums, Task, Total
@@ -37,7 +39,7 @@ class Scores:
 
 @paddle.no_grad()
 def evaluate(network: nn.Layer, task: Task, loader: Iterable[tuple[np.ndarray, ...]]) -> Scores:
-    """Score ``network`` in evaluation mode on batches of (images, target, weights); its mode is restored afterwards.
+    """Score ``network`` in evaluation mode on batches of (inputs..., target, weights); its mode is restored afterwards.
 
     ``paddle.Model.evaluate`` reports the last batch's loss, and counts padding as images if there are several
     processes. Here each process sums over its own batches, and the sums are added without rounding: the same batches
@@ -47,8 +49,8 @@ def evaluate(network: nn.Layer, task: Task, loader: Iterable[tuple[np.ndarray, .
     network.eval()
     start = time.perf_counter()
     total = Total()
-    for images, target, _ in loader:
-        outputs, target = network(paddle.to_tensor(images)), paddle.to_tensor(target)
+    for *inputs, target, _ in loader:
+        outputs, target = network(*map(paddle.to_tensor, inputs)), paddle.to_tensor(target)
         total.add({**task.batch_sums(outputs, target), **task.batch_details(outputs, target)})
     shares = processes.gather(total.batches)
     if was_training:
@@ -57,6 +59,19 @@ def evaluate(network: nn.Layer, task: Task, loader: Iterable[tuple[np.ndarray, .
     scores = task.scores(sums)
     values = {name: scores[name] for name in ("loss", *(metric.name for metric in task.metrics))}
     return Scores(values, int(sums["images"]), time.perf_counter() - start, sums)
+
+
+def evaluate_averaged(
+    network: nn.Layer, task: Task, loader: BatchLoader, average: WeightAverage | None, part: str
+) -> tuple[Scores, dict[str, float]]:
+    """The scores of a part, and its columns in metrics.csv: these scores, and those of the averaged weights, if any."""
+    scores = evaluate(network, task, loader)
+    columns = {f"{part}_{name}": value for name, value in scores.values.items()}
+    if average is not None:
+        with average.applied():
+            averaged = evaluate(network, task, loader).values
+        columns.update({f"{part}_ema_{name}": value for name, value in averaged.items()})
+    return scores, columns
 
 
 @explain_lost_processes()
@@ -81,7 +96,7 @@ def score(
         UserError: weights or images are unreadable or do not fit.
         TrainingError: a loading worker or another process was killed.
     """
-    if per_class and setup.spec.columns[setup.column].kind != "class":
+    if per_class and not setup.task.has_classes:
         raise UserError("--per-class needs a network that predicts classes, and this one predicts numbers")
     if predictions is not None and processes.count_processes() > 1:
         raise UserError("--predictions needs a single process; start without paddle.distributed.launch")
@@ -93,7 +108,7 @@ def score(
         report = setup.task.report(scores.sums) if per_class else {}
         results[part] = {**scores.values, "images": scores.images, "seconds": scores.seconds, **report}
     if predictions is not None:
-        rows = list(predict_split(network, setup.task, loader))
+        rows = list(predict_loader(network, setup.task, loader))
         predictions.parent.mkdir(parents=True, exist_ok=True)
         write_csv(predictions, list(rows[0]), rows)
     return results
@@ -103,21 +118,24 @@ def _choose_loaders(setup: Setup, data: str | None) -> Mapping[str, BatchLoader]
     if data is not None:
         place = {"rank": processes.rank(), "world_size": processes.count_processes()}
         split = processes.raise_everywhere(lambda: load_labeled(setup, data))
-        return {"data": BatchLoader(split, setup.column, setup.config.DataLoader.eval_batch_size, **place)}
+        return {"data": BatchLoader(split, setup.targets(split), setup.config.DataLoader.eval_batch_size, **place)}
     loaders = build_loaders(setup, setup.source.load(setup.reading)).by_part()
     return {part: loader for part, loader in loaders.items() if part != "train"}
 
 
 def load_labeled(setup: Setup, path: str) -> Split:
-    """Images of a folder or a list file, labelled with the classes of ``setup``.
+    """Images of a folder or a list file, labelled with the classes of ``setup``; or rows of a CSV file.
 
     Raises:
         UserError: the task has no classes, or a label is not one of them.
     """
-    column = setup.spec.columns[setup.column]
-    if column.kind != "class":
-        raise UserError("--data needs a network that predicts classes, and this one predicts numbers")
     place = user_path(path)
+    if setup.spec.fields is not None:
+        _, split = read_rows(place, setup.config.DataLoader.root, setup.spec.fields, setup.reading)
+        return split
+    if setup.task.name != "classification":
+        raise UserError("--data needs a network that predicts one class, or that takes rows of a table")
+    classes = setup.task.classes
     if place.is_dir():
         dataset = open_source("image_folder", place).load(setup.reading)
     else:
@@ -125,14 +143,12 @@ def load_labeled(setup: Setup, path: str) -> Split:
     split = _choose_part(dataset)
     labels = split.targets["label"]
     if place.is_dir():  # named by its folders
-        foreign = [name for name in dataset.spec.classes if name not in column.classes]
+        foreign = [name for name in dataset.spec.classes if name not in classes]
         if foreign:
             raise UserError(f"--data {path} has the class folder {foreign[0]}/, which is not one of the run's classes")
-        labels = np.array([column.classes.index(name) for name in dataset.spec.classes])[labels]
-    elif labels.max() >= len(column.classes):
-        raise UserError(
-            f"--data {path} has the label {labels.max()}, but the run has only {len(column.classes)} classes"
-        )
+        labels = np.array([classes.index(name) for name in dataset.spec.classes])[labels]
+    elif labels.max() >= len(classes):
+        raise UserError(f"--data {path} has the label {labels.max()}, but the run has only {len(classes)} classes")
     return Split(split.images, {setup.column: labels})
 
 
@@ -144,11 +160,12 @@ def _choose_part(dataset: Dataset) -> Split:
 
 
 @paddle.no_grad()
-def predict_split(network: paddle.nn.Layer, task: Task, loader: BatchLoader) -> Iterator[dict[str, Any]]:
-    """Yield for every image of a loader's split its path, ``label`` and the task's :meth:`~Task.row`."""
-    images, target = loader.split.images, loader.split.targets[loader.column]
+def predict_loader(network: paddle.nn.Layer, task: Task, loader: BatchLoader) -> Iterator[dict[str, Any]]:
+    """Yield for every sample of a loader its path or number, ``label`` and the task's :meth:`~Task.row`."""
+    images = loader.split.images
     network.eval()
-    for pixels, chosen in images.read(loader.batches()):
-        outputs = network(paddle.to_tensor(pixels)).numpy()
+    for pixels, chosen in loader.read():
+        outputs = network(*map(paddle.to_tensor, loader.inputs(pixels, chosen))).numpy()
         for index, values in zip(chosen, task.decode(outputs), strict=True):
-            yield {"image": images.path(index), "label": task.name_target(target[index]), **task.row(values)}
+            name = {"row": int(index)} if images is None else {"image": images.path(index)}
+            yield {**name, "label": task.name_target(loader.target[index]), **task.row(values)}

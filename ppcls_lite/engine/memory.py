@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import paddle
 
-from ppcls_lite.arch.base import freeze_backbone
+from ppcls_lite.arch.base import blank_inputs, freeze_backbone
 from ppcls_lite.arch.registry import fixed_input_size
 from ppcls_lite.engine.build import autocast
 from ppcls_lite.tasks.network import build_network
@@ -116,7 +116,7 @@ def _measure_kept(network: paddle.nn.Layer, channels: int, size: int) -> int:
     network.train()
     paddle.jit.enable_to_static(False)  # the hooks see no tensors of a static graph
     with paddle.autograd.saved_tensors_hooks(note, lambda tensor: tensor):
-        network(paddle.zeros([1, channels, size, size]))
+        network(*blank_inputs(network, channels, size))
     paddle.jit.enable_to_static(True)
     result = sum(map(_size, kept.values()))
     # The image has changed the running statistics.

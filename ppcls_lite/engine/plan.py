@@ -54,6 +54,7 @@ def make_plan(config: Config | Setup) -> str:
 
     todo = range(prepared.progress.epoch + 1, run.epochs + 1)
     scorings = sum(epoch % run.eval_interval == 0 or epoch == run.epochs for epoch in todo)
+    score_seconds *= 2 if run.ema_decay else 1  # the averaged weights are scored, too
     total = len(todo) * steps * step_seconds + scorings * score_seconds
     if loaders.val is not None:  # the test images are scored once, at the end
         total += score_seconds * len(loaders.test.split) / len(loaders.val.split)
@@ -65,11 +66,12 @@ def make_plan(config: Config | Setup) -> str:
         f"run       {run.name} -> {run_dir.path}{resumed}",
         f"device    {describe_device()}",
         f"network   {config.Arch['name']} {config.arch_options}",
-        f"          {count_params(network):,} parameters, {macs:,} multiply-adds at {setup.input_size} px",
+        f"          {count_params(network):,} parameters, {macs:,} multiply-adds" + setup.at_size,
         f"data      {prepared.dataset.spec.name} from {prepared.dataset.source}: "
         f"{len(loaders.train.split):,} training images{validation}, {len(loaders.test.split):,} test",
-        f"schedule  {len(todo)} epochs of {steps} steps of {batch_size} images; "
-        f"{config.Optimizer.name}, {config.Optimizer.lr.name} {config.Optimizer.lr.learning_rate:g}",
+        f"schedule  {len(todo)} epochs of {steps} steps of {batch_size} images"
+        + (f", an update after {run.update_freq}; " if run.update_freq > 1 else "; ")
+        + f"{config.Optimizer.name}, {config.Optimizer.lr.name} {config.Optimizer.lr.learning_rate:g}",
         f"step      {step_seconds:.2f} s, {batch_size / step_seconds:.3g} images/s ({how})",
         f"scoring   {score_seconds:.0f} s, {scorings} times",
         f"time      about {describe_seconds(total)}",
@@ -89,11 +91,11 @@ def _measure_step(model: paddle.Model, loader: BatchLoader, estimate: Estimate) 
 
     def step(size: int) -> tuple[float, int]:
         repeats = -(-size // len(batch[0]))
-        images, *labels = (np.concatenate([part] * repeats)[:size] for part in batch)
+        *inputs, target, weights = (np.concatenate([part] * repeats)[:size] for part in batch)
         reset_peak_memory()
         synchronize()
         start = time.perf_counter()
-        model.train_batch([images], labels)
+        model.train_batch(inputs, [target, weights])
         synchronize()
         return time.perf_counter() - start, peak_memory()
 

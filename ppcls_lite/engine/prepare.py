@@ -12,6 +12,7 @@ import numpy as np
 import paddle
 
 from ppcls_lite.arch.base import freeze_backbone
+from ppcls_lite.arch.mlp import find_table_branch
 from ppcls_lite.config.schema import AMP, Config
 from ppcls_lite.data import Dataset
 from ppcls_lite.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Normalization
@@ -105,9 +106,12 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
         raise UserError(
             "Global.early_stop_patience needs validation images; set DataLoader.val_fraction, such as 0.1, or remove it"
         )
-    task.fit(loaders.train.split.targets[setup.column])
+    task.fit(loaders.train.target)
     build.seed_everything(config.Global.seed)
     network, is_frozen = build_network(setup), config.Optimizer.backbone_lr_factor == 0
+    branch = find_table_branch(network)
+    if branch is not None:
+        branch.fit(*setup.spec.fields.statistics(loaders.train.split.table))
     if is_frozen:
         freeze_backbone(network)
     network = build.share_batch_norm(network, config.Global.sync_batch_norm and not is_frozen)
@@ -117,7 +121,7 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
     if amp.use_amp and on_gpu() and (amp.level, amp.dtype) != (AMP.level, AMP.dtype):  # paddle.Model does the default
         processes.raise_everywhere(lambda: build.cast_forward(network, amp))
     scaling = build.loss_scaling(config)
-    model = build.build_trainer(config, network, task, loaders.train, scaling)
+    model = build.build_trainer(setup, network, loaders.train, scaling)
     average = WeightAverage(network, config.Global.ema_decay) if config.Global.ema_decay else None
     now, fresh = processes.count_processes(), []
     if checkpoint is not None:

@@ -12,7 +12,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ppcls_lite.config.schema import Config, flatten
 from ppcls_lite.engine import build, callbacks
-from ppcls_lite.engine.evaluate import Scores, evaluate
+from ppcls_lite.engine.evaluate import Scores, evaluate, evaluate_averaged
 from ppcls_lite.engine.memory import check_memory, estimate_memory
 from ppcls_lite.engine.prepare import Prepared, explain_lost_processes, log_initial_weights, open_device, prepare
 from ppcls_lite.pictures.plots import tile
@@ -168,20 +168,20 @@ def _run(setup: Setup, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
             logger.info("dashboard: visualdl --logdir %s --host 127.0.0.1", run_dir.vdl)
             if progress.epoch == 0 or dashboard.is_new:
                 dashboard.add_config(flatten(config.to_dict()))
-                dashboard.add_picture("training", tile(build.first_images(loaders.train, setup.input_size)))
+                if setup.spec.has_images:
+                    dashboard.add_picture("training", tile(build.first_images(loaders.train, setup.input_size)))
         patience = config.Global.early_stop_patience
         ended = progress.epoch >= config.Global.epochs or progress.stops_early(patience)
         scores = None if ended else _fit(setup, run_dir, prepared, dashboard)
         last = progress.rows[-1]
-        if scores is None or "test_loss" not in last:  # resumed after the last epoch, or scored on validation images
-            scores = evaluate(prepared.model.network, task, loaders.test)
+        network, is_scored = prepared.model.network, "test_loss" in last
+        if not is_scored:  # on test images
+            scores, columns = evaluate_averaged(network, task, loaders.test, prepared.average, "test")
+            last = {**last, **columns}
+        elif scores is None:  # resumed after the last epoch
+            scores = evaluate(network, task, loaders.test)
         report = task.report(scores.sums)
-        if "test_loss" not in last:
-            last = {**last, **{f"test_{name}": value for name, value in scores.values.items()}}
-            if prepared.average is not None:
-                with prepared.average.applied():
-                    averaged = evaluate(prepared.model.network, task, loaders.test).values
-                last.update({f"test_ema_{name}": value for name, value in averaged.items()})
+        if not is_scored:
             dashboard.add_pictures("test", lambda: task.pictures(scores.sums), progress.epoch)
             dashboard.add_report("test", lambda: report, progress.epoch)
         classes = report.pop("classes") if len(report.get("classes", ())) > MAX_ROWS else None
@@ -207,8 +207,9 @@ def _display_name(config: Config) -> str:
     Slashes are replaced because the graph page shows only what follows the last one.
     """
     run = config.Global
-    folder = run.output_dir.removesuffix(f"/{run.name}/seed_{run.seed}")
-    return f"{run.name} s{run.seed}, {folder.replace('/', '>')}"
+    fold = (config.DataLoader.fold or "").partition("/")[0]
+    folder = run.output_dir.removesuffix(f"/fold_{fold}").removesuffix(f"/{run.name}/seed_{run.seed}")
+    return f"{run.name} s{run.seed}{fold and f' f{fold}'}, {folder.replace('/', '>')}"
 
 
 def _fit(setup: Setup, run_dir: RunDir, prepared: Prepared, dashboard: Dashboard) -> Scores:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import paddle
 from paddle import Tensor, nn
 
+from ppcls_lite.arch.base import blank_inputs
 from ppcls_lite.utils.device import synchronize
 
 REST = "(no parameters)"
@@ -61,7 +62,7 @@ def profile_layers(network: nn.Layer, image_size: int, channels: int = 3) -> lis
     network.eval()
     try:
         with paddle.no_grad(), _hooks(network, lambda: None, record):
-            network(paddle.zeros([1, channels, image_size, image_size]))
+            network(*blank_inputs(network, channels, image_size))
     finally:
         if was_training:
             network.train()

@@ -98,7 +98,7 @@ def random_loader(images: int, batch_size: int) -> BatchLoader:
     check_room(3 * 32 * 32 * images, f"{images} images")
     rng = np.random.default_rng(0)
     split = labeled(rng.integers(0, 256, (images, 3, 32, 32), dtype=np.uint8), rng.integers(0, 10, images))
-    return BatchLoader(split, "label", batch_size, shuffle=True, crop_padding=4, flip=True)
+    return BatchLoader(split, split.targets["label"], batch_size, shuffle=True, crop_padding=4, flip=True)
 
 
 def time_loader(loader: BatchLoader, rounds: int) -> dict[str, Timing]:
@@ -110,21 +110,21 @@ def time_loader(loader: BatchLoader, rounds: int) -> dict[str, Timing]:
     images, batches = loader.split.images, loader.batches()
     calls = {"loader": lambda: _exhaust(loader)}
     if isinstance(images, ImageFiles):
-        reading, pipeline = images.reading, loader.pipeline
+        reading, pipeline, files = images.reading, loader.pipeline, images.files
 
         def decode(number: int) -> tuple[np.ndarray, None]:
-            for index in batches[number]:
-                load_region(images.path(index), reading.channels)
+            for file in files[batches[number]].reshape(-1):
+                load_region(images.names.file(file), reading.channels)
             return np.zeros(1, np.uint8), None
 
         def read(number: int) -> tuple[np.ndarray, None]:
             rng = np.random.default_rng(number)
             for index in batches[number]:
-                if pipeline is None or pipeline.region is None:
-                    reading.load(images.path(index))
+                if pipeline is None or pipeline.region is None or images.per_image > 1:
+                    images.load(index)
                 else:
                     region = functools.partial(pipeline.region.region, rng=rng)
-                    load_region(images.path(index), reading.channels, region)
+                    load_region(images.names.file(images.chosen[index]), reading.channels, region)
             return np.zeros(1, np.uint8), None
 
         calls["decoding"] = lambda: _exhaust(map_in_workers(decode, len(batches), reading.num_workers))

@@ -13,6 +13,7 @@ from ppcls_lite.utils.text import escape
 GRID = 1024  # largest side of a grid of images, in pixels
 TILE = 64  # smaller images are magnified to about this side
 SHEET_COLUMNS, SHEET_IMAGES = 6, 300  # images per row, and at most per contact sheet
+MAX_CURVES = 10  # of precision against recall
 SHEET_TILE, CAPTION = 160, 24  # side of an image in pixels, characters of a caption
 
 
@@ -71,20 +72,51 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     return figure
 
 
-def draw_predicted(counts: np.ndarray, low: float, high: float, unit: str) -> Figure:
+def draw_predicted(counts: np.ndarray, edges: np.ndarray, unit: str, log: bool = False) -> Figure:
     """Predicted against true numbers.
 
     Args:
-        counts: images [true, predicted], in equal cells from ``low`` to ``high``; numbers beyond are in the last cells.
+        counts: images [true, predicted] in the cells between ``edges``; numbers beyond are in the last cells.
         unit: of the numbers.
+        log: use logarithmic axes.
     """
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.subplots()
-    shown = axes.imshow(np.ma.masked_equal(counts.T, 0), origin="lower", extent=(low, high, low, high), cmap="viridis")
-    axes.plot([low, high], [low, high], color="gray", linewidth=1)
+    shown = axes.pcolormesh(edges, edges, np.ma.masked_equal(counts.T, 0), cmap="viridis")
+    axes.plot(edges[[0, -1]], edges[[0, -1]], color="gray", linewidth=1)
     suffix = f", {unit}" if unit else ""
     axes.set(xlabel=f"true{suffix}", ylabel=f"predicted{suffix}", title=f"{int(counts.sum())} images")
+    if log:
+        axes.set(xscale="log", yscale="log")
+    axes.set_aspect("equal")
     figure.colorbar(shown, label="images")
+    return figure
+
+
+def draw_precision_recall(targets: np.ndarray, scores: np.ndarray, labels: Sequence[str]) -> Figure:
+    """Precision against recall for every threshold, of the ``MAX_CURVES`` most frequent labels.
+
+    Args:
+        targets: [N, labels], 1 for each label that applies.
+        scores: [N, labels], larger for labels that are more probable.
+    """
+    from sklearn.metrics import average_precision_score, precision_recall_curve
+
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    axes = figure.subplots()
+    support = targets.sum(axis=0)
+    lines, names = [], []
+    for i in np.argsort(-support.astype(int), kind="stable")[:MAX_CURVES]:
+        if support[i]:
+            precision, recall, _ = precision_recall_curve(targets[:, i], scores[:, i])
+            lines += axes.step(recall, precision, where="post", linewidth=1.5)
+            average = average_precision_score(targets[:, i], scores[:, i])
+            names.append(f"{escape(labels[i])}  AP {average:.3f}  ({support[i]} images)")
+    shown = f"; the {len(lines)} most frequent of {len(labels)} labels" if len(lines) < len(labels) else ""
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=f"{len(targets)} images{shown}")
+    axes.grid(alpha=0.3)
+    for text in figure.legend(lines, names, loc="outside lower center", ncols=2, fontsize=8).get_texts():
+        text.set_parse_math(False)  # labels may contain $
     return figure
 
 

@@ -40,7 +40,7 @@ def describe_run(
         "dataset_official": dataset.official,
         "train_images": images["train"],
         "test_images": images["test"],
-        "target": {"column": setup.column, **setup.task.describe()},
+        "target": {**({} if setup.column is None else {"column": setup.column}), **setup.task.describe()},
     }
     environment = {
         "params": count_params(network),
@@ -55,7 +55,7 @@ def describe_run(
     parts = f"{images['train']} training{validation}, {images['test']} test images"
     origin = f"{dataset.source}{describe_official(dataset.official)}"
     logger.info("%s on %s; %s", config.Global.name, environment["device"], environment["versions"])
-    logger.info("%s: %s at %d px", subject["arch"], counts, setup.input_size)
+    logger.info("%s: %s%s", subject["arch"], counts, setup.at_size)
     logger.info("%s: %s from %s, sha256 %s", dataset.spec.name, parts, origin, dataset.sha256[:12])
     return subject, environment
 
@@ -63,7 +63,7 @@ def describe_run(
 def conclude(last: dict[str, Any], progress: Progress, task: Task, skipped: int) -> dict[str, Any]:
     """The outcome of a run, the middle part of result.json, from the last epoch's row with its test scores."""
     headline = task.headline
-    averaged = [f"{part}_ema_{name}" for part in ("val", "test") for name in (headline.name, "loss")]
+    averaged = [f"{part}_ema_{name}" for part in ("val", "test") for name in dict.fromkeys((headline.name, "loss"))]
     seconds = sum(row["seconds"] for row in progress.rows)
     images = sum(row["images_per_sec"] * row["seconds"] for row in progress.rows)
     return {

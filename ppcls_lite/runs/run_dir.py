@@ -154,7 +154,7 @@ class RunDir:
 
     def write_metrics(self, rows: list[dict[str, Any]], task: Task) -> None:
         """Write metrics.csv with one row an epoch and the task's metrics; missing values stay empty."""
-        scores = ("loss", *(metric.name for metric in task.metrics))
+        scores = tuple(dict.fromkeys(("loss", *(metric.name for metric in task.metrics))))
         measured = [f"{part}_{score}" for part in ("train", "val", "test") for score in scores]
         averaged = [f"{part}_ema_{score}" for part in ("val", "test") for score in scores]
         measured += [column for column in averaged if any(column in row for row in rows)]

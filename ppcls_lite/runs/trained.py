@@ -1,12 +1,13 @@
 """Networks with trained weights."""
 
 from pathlib import Path
-from typing import Any
 
 import paddle
 
+from ppcls_lite.arch.mlp import find_output
 from ppcls_lite.config.files import is_set
 from ppcls_lite.config.schema import Config
+from ppcls_lite.data.fields import Fields
 from ppcls_lite.runs.resume import own_folder
 from ppcls_lite.tasks.metadata import Metadata
 from ppcls_lite.tasks.network import build_headed, prepare_input
@@ -46,18 +47,18 @@ def load_trained(setup: Setup, weights: str | Path, prepares: bool = True) -> pa
     Raises:
         UserError: the weights are unreadable or do not fit.
     """
-    network = load_network(setup.config.Arch, setup.task, weights)
+    network = load_network(setup.config, setup.task, setup.spec.fields, weights)
     if prepares:
         prepare_input(network, setup.normalization, setup.config.DataLoader.image_size)
     return network
 
 
-def load_network(arch: dict[str, Any], task: Task, weights: str | Path) -> paddle.nn.Layer:
-    """The network of a configuration's complete section ``Arch`` with ``weights``, in evaluation mode."""
+def load_network(config: Config, task: Task, fields: Fields | None, weights: str | Path) -> paddle.nn.Layer:
+    """The network of a configuration whose section ``Arch`` is complete with ``weights``, in evaluation mode."""
     with paddle.utils.unique_name.guard():
-        network = build_headed(arch, task)
+        network = build_headed(config, task, fields)
     load_pretrained(network, weights)
-    task.read_head(network)
+    task.read_head(find_output(network))
     network.eval()
     return network
 
@@ -74,11 +75,12 @@ def describe_network(setup: Setup, weights: str, image_size: int | None = None) 
     return Metadata(
         name=config.Global.name,
         model=config.Arch["name"],
-        image_size=image_size or setup.input_size,
+        image_size=image_size or setup.input_size or None,
         channels=setup.channels,
         mean=mean,
         std=std,
         task=setup.task.describe(),
         weights=weights,
+        fields=setup.spec.fields and setup.spec.fields.to_dict(),
         resize=setup.resize and round(setup.resize * (image_size or setup.input_size) / setup.input_size),
     )

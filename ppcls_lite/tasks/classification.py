@@ -8,36 +8,72 @@ import numpy as np
 from ppcls_lite.config.catalog import register_task
 from ppcls_lite.config.options import Classes, Fraction
 from ppcls_lite.data.dataset import Column
-from ppcls_lite.tasks.task import Metric, Sums, Task
+from ppcls_lite.tasks.task import Metric, Sums, Task, require_kind
 from ppcls_lite.utils.errors import UserError, nearest
+from ppcls_lite.utils.text import show
 
 MAX_CONFUSION = 200  # classes; larger confusion matrices are not drawn
 
 
 @register_task
 def classification(column: Column, *, num_classes: Classes | None = None, label_smoothing: Fraction = 0.0) -> Task:
-    """Classification of a column of classes.
+    """Classification of a column of classes, or of text: its classes are the distinct cells, sorted as text.
 
     Args:
         num_classes: number of outputs, at least the number of classes of the column, which is the default.
         label_smoothing: share of the target that is spread over all outputs, in training only.
 
     Raises:
-        UserError: the column holds numbers.
+        UserError: the column holds numbers or several labels; or its cells are empty or all equal.
     """
-    if column.kind != "class":
-        raise UserError("the task classification needs a column of classes, but this one holds numbers")
-    return Classification(column.classes, num_classes or len(column.classes), label_smoothing)
+    require_kind("classification", column, "class", "text")
+    classes = column.classes if column.kind == "class" else _find_classes(column)
+    outputs = num_classes or len(classes)
+    if outputs < len(classes):
+        raise UserError(f"num_classes is {outputs}, but the column has {len(classes)} classes")
+    return Classification(classes, outputs, label_smoothing)
+
+
+def _find_classes(column: Column) -> tuple[str, ...]:
+    cells = [cell.strip() for cell in column.texts]
+    if "" in cells:
+        raise UserError(
+            f"{column.where(cells.index(''))}: the cell is empty, expected a class; fill in or remove the row"
+        )
+    classes = tuple(sorted(set(cells)))
+    if len(classes) < 2:
+        raise UserError(f"all its cells are {show(classes[0])}, expected at least two classes")
+    return classes
 
 
 class Classification(Task):
     """Cross entropy over ``outputs`` classes; ``classes`` names the first ones."""
 
     name = "classification"
+    has_classes = True
     metrics = (Metric("top1", "top-1", "%", True), Metric("top5", "top-5", "%", True))
+    target_dtype = "int64"
 
     def __init__(self, classes: Sequence[str], outputs: int, label_smoothing: float = 0.0):
         self.classes, self.outputs, self.label_smoothing = tuple(classes), outputs, label_smoothing
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Indices of classes, int64 [N], from indices or from the cells of a column of text.
+
+        Raises:
+            UserError: a cell is not one of the classes.
+        """
+        if values.dtype != object:
+            return values
+        index = {name: i for i, name in enumerate(self.classes)}
+        cells = [cell.strip() for cell in values]
+        unknown = next((cell for cell in cells if cell not in index), None)
+        if unknown is not None:
+            raise UserError(f"there is no class '{unknown}'; {nearest(unknown, index)}")
+        return np.array([index[cell] for cell in cells], np.int64)
+
+    def soften(self, target: np.ndarray) -> np.ndarray:
+        return np.eye(self.outputs, dtype=np.float32)[target]
 
     def loss(self, outputs, target):
         from paddle.nn import functional as F

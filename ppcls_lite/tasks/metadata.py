@@ -2,9 +2,10 @@
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ppcls_lite.config.options import Channels, Positive, PositiveFloat, Side, coerce
+from ppcls_lite.data.fields import Fields
 from ppcls_lite.data.transforms import Normalization
 from ppcls_lite.tasks.task import Task, restore_task
 from ppcls_lite.utils.errors import UserError
@@ -26,18 +27,37 @@ class Metadata:
         batch_size: the only batch size that the network takes; None for any.
         resize: the shorter side in pixels that image files are resized to before the central crop of ``image_size``;
             None for ``image_size``.
+        fields: the columns of a table that are the input, as ``Fields.to_dict`` returns them; None for one image alone.
+
+    For a table without images, ``image_size`` is None and ``channels`` 0.
     """
 
     name: str
     model: str
-    image_size: Side
-    channels: Channels
+    image_size: Side | None
+    channels: Channels | Literal[0]
     mean: tuple[float, ...]
     std: tuple[PositiveFloat, ...]
     task: dict[str, Any]
     weights: str
     batch_size: Positive | None = None
     resize: Side | None = None
+    fields: dict | None = None
+
+    @property
+    def columns(self) -> Fields | None:
+        """The columns of a table that are the input; None for one image alone."""
+        return None if self.fields is None else Fields.from_dict(self.fields)
+
+    @property
+    def input_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one sample of each input by name."""
+        columns, shapes = self.columns, {}
+        if self.image_size:
+            shapes["images"] = (self.channels, self.image_size, self.image_size)
+        if columns is not None and columns.width:
+            shapes["table"] = (columns.width,)
+        return shapes
 
     @property
     def normalization(self) -> Normalization:
@@ -66,7 +86,7 @@ class Metadata:
                 raw["task"] = {"task": "classification", "kind": "class", **outputs}
             types = {field.name: field.type for field in fields(cls) if field.name != "task"}
             result = cls(task=raw.pop("task"), **{key: coerce(value, types[key], key) for key, value in raw.items()})
-            if {len(result.mean), len(result.std)} != {result.channels}:
+            if {len(result.mean), len(result.std)} != {result.channels} or not result.input_shapes:
                 raise ValueError("its fields contradict each other")
             result.restore_task()
         except KeyError as error:

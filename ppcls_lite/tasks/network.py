@@ -1,12 +1,16 @@
 """From a setup to a network: the backbone of ``Arch``, the head of its task, images prepared on the device."""
 
-from typing import Any
+import dataclasses
 
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
 from ppcls_lite.arch import build_model
+from ppcls_lite.arch.base import replace_head
+from ppcls_lite.arch.mlp import join_table
+from ppcls_lite.config.schema import Config
+from ppcls_lite.data.fields import Fields
 from ppcls_lite.data.transforms import Normalization
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.tasks.task import Task
@@ -14,17 +18,23 @@ from ppcls_lite.tasks.task import Task
 
 def build_network(setup: Setup, prepares: bool = True) -> nn.Layer:
     """The network of ``Arch`` with the task's head; where it ``prepares``, it takes images as loaders yield them."""
-    network = build_headed(setup.config.Arch, setup.task)
+    network = build_headed(setup.config, setup.task, setup.spec.fields)
     if prepares:
         prepare_input(network, setup.normalization, setup.config.DataLoader.image_size)
     return network
 
 
-def build_headed(arch: dict[str, Any], task: Task) -> nn.Layer:
-    """The network of a configuration's complete section ``Arch``, with the task's head."""
-    options = {key: value for key, value in arch.items() if key != "name"}
-    network = build_model(arch["name"], **options)
-    task.adapt_head(network)
+def build_headed(config: Config, task: Task, fields: Fields | None = None) -> nn.Layer:
+    """The network of a configuration whose section ``Arch`` is complete, with the task's head.
+
+    Args:
+        fields: the columns of a table that it takes.
+    """
+    network = build_model(config.Arch["name"], **config.arch_options)
+    if network.takes_images and fields is not None and fields.width:
+        join_table(network, fields.width, task.make_head, **dataclasses.asdict(config.Table))
+    else:
+        replace_head(network, task.make_head)
     return network
 
 
@@ -38,11 +48,12 @@ def prepare_input(network: nn.Layer, normalization: Normalization, size: int | N
     """
 
     def prepare(_network, inputs):
-        x = inputs[0]
+        x, *table = inputs
         x = normalization(x) if x.dtype == paddle.uint8 else x
-        return (resize(x, size) if size else x,)
+        return (resize(x, size) if size else x, *table)
 
-    network.register_forward_pre_hook(prepare)
+    if network.takes_images:
+        network.register_forward_pre_hook(prepare)
 
 
 def resize(x: paddle.Tensor, size: int) -> paddle.Tensor:

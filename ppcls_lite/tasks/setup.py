@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite.arch.registry import check_input_size, fixed_input_size, model_options
+import numpy as np
+
+from ppcls_lite.arch.registry import check_input_size, fixed_input_size, model_options, takes_images
 from ppcls_lite.config import load as configs
 from ppcls_lite.config.catalog import TASKS
 from ppcls_lite.config.schema import Config, DataLoader
-from ppcls_lite.data import DataSpec, Reading, Source, open_source
-from ppcls_lite.data.augment import Pipeline, parse_transforms
+from ppcls_lite.data import DataSpec, Reading, Source, Split, open_source
+from ppcls_lite.data.pipeline import Pipeline, parse_transforms
 from ppcls_lite.data.transforms import Normalization, identity, imagenet
+from ppcls_lite.tasks.several import Head, Several
 from ppcls_lite.tasks.task import Task, make_task
 from ppcls_lite.utils.errors import UserError, nearest
 
@@ -23,14 +26,15 @@ DISK_IMAGE_SIZE = 224  # default for images on disk
 class Setup:
     """The parts of a run, before images are read and the network is built.
 
-    ``config.Arch`` has all options, and ``column`` is the target. Images have ``channels`` channels and are resized to
-    ``input_size`` pixels: in training by ``pipeline``, if there is one; otherwise their shorter side is resized to
-    ``resize`` (None: ``input_size``) and the center cropped.
+    ``config.Arch`` has all options, and ``column`` is the target, or None for several heads. Images have ``channels``
+    channels and are resized to ``input_size`` pixels: in training by ``pipeline``, if there is one; otherwise their
+    shorter side is resized to ``resize`` (None: ``input_size``) and the center cropped. For a table without images,
+    ``channels`` and ``input_size`` are 0.
     """
 
     config: Config
     source: Source
-    column: str
+    column: str | None
     task: Task
     channels: int
     input_size: int
@@ -41,6 +45,20 @@ class Setup:
     @property
     def spec(self) -> DataSpec:
         return self.source.spec
+
+    @property
+    def at_size(self) -> str:
+        """`` at 224 px``, or nothing for a table without images."""
+        return f" at {self.input_size} px" if self.input_size else ""
+
+    @property
+    def balance(self) -> str | None:
+        """The column whose classes the parts of the data have in equal proportions; None for random parts."""
+        return self.column if self.task.name == "classification" else None
+
+    def targets(self, split: Split) -> np.ndarray:
+        """The targets of a split as the task's loss takes them."""
+        return self.task.encode(split.targets if self.column is None else split.targets[self.column])
 
     @property
     def reading(self) -> Reading:
@@ -72,9 +90,19 @@ def complete(config: Config | Setup) -> Setup:
     data = config.DataLoader
     source = open_source(data.dataset, data.root, data.options)
     spec = source.spec
-    channels = _choose_channels(config.Arch, spec)
-    column, task = _choose_task(config, spec)
+    column, task = _choose_tasks(config, spec)
+    if config.Global.headline is not None:
+        try:
+            task.choose_headline(config.Global.headline)
+        except UserError as error:
+            raise UserError(f"Global.headline: {error}") from None
     arch = {**config.Arch, "num_classes": task.outputs}
+    _check_balancing(data, spec, column, task)
+    _check_inputs(arch["name"], data, spec)
+    if not spec.has_images:
+        config = dataclasses.replace(config, Arch={**arch, "in_features": spec.fields.width})
+        return Setup(config, source, column, task, 0, 0, identity(0), None, None)
+    channels = _choose_channels(config.Arch, spec)
     if "in_channels" in model_options(arch["name"]):
         arch["in_channels"] = channels
     fixed = fixed_input_size(arch["name"]) if spec.image_size is None else None
@@ -83,7 +111,6 @@ def complete(config: Config | Setup) -> Setup:
     most = spec.image_size or size
     if data.crop_padding > most:
         raise UserError(f"DataLoader.crop_padding is {data.crop_padding}, expected at most {most}")
-    _check_balancing(data, spec, column)
     config = dataclasses.replace(config, Arch=arch)
     normalization = _choose_normalization(config, spec, channels)
     pipeline = _make_pipeline(data, spec, size, channels, normalization)
@@ -106,18 +133,38 @@ def _choose_channels(arch: dict[str, Any], spec: DataSpec) -> int:
     return spec.channels
 
 
-def _choose_task(config: Config, spec: DataSpec) -> tuple[str, Task]:
-    """The column and task of the head; by default, classification of the first column."""
-    default = {"": {"task": "classification", "column": next(iter(spec.columns))}}
-    ((name, head),) = (config.Heads or default).items()
+def _check_inputs(model: str, data: DataLoader, spec: DataSpec) -> None:
+    """Check that the network and the transforms take what the data set has."""
+    if spec.has_images and not takes_images(model):
+        raise UserError(f"{model} takes a table without images, but {spec.name} has images; choose another Arch.name")
+    if not spec.has_images and takes_images(model):
+        raise UserError(f"{model} takes images, but {spec.name} has none; set DataLoader.images, or Arch.name=mlp")
+    given = [key for key in ("transforms", "eval_transforms", "crop_padding", "flip") if getattr(data, key)]
+    if given and not spec.has_images:
+        raise UserError(f"DataLoader.{given[0]} is given, but {spec.name} has no images; leave it out")
+
+
+def _choose_tasks(config: Config, spec: DataSpec) -> tuple[str | None, Task]:
+    """The column and task of the only head, by default classification of the first column; or the task of several."""
+    heads = config.Heads or {"": {"task": "classification", "column": next(iter(spec.columns))}}
+    tasks = {name: _choose_task(config, spec, name, head) for name, head in heads.items()}
+    if len(tasks) == 1:
+        return next((head["column"], tasks[name]) for name, head in heads.items())
+    task = Several({n: Head(one, heads[n]["column"], heads[n].get("weight", 1.0)) for n, one in tasks.items()})
+    if config.Arch.get("num_classes") is not None:
+        raise UserError("Arch.num_classes is given, but the network has several heads; remove it")
+    return None, task
+
+
+def _choose_task(config: Config, spec: DataSpec, name: str, head: dict[str, Any]) -> Task:
     key, column = f"Heads.{name}", head["column"]
     if column not in spec.columns:
         raise UserError(f"{key}.column is '{column}', which {spec.name} does not have; {nearest(column, spec.columns)}")
-    options = {option: value for option, value in head.items() if option not in ("task", "column")}
-    known, given = TASKS.entry(head["task"]).options, config.Arch.get("num_classes")
+    options = {option: value for option, value in head.items() if option not in ("task", "column", "weight")}
+    known, given = TASKS.entry(head["task"]).options, config.Arch.get("num_classes") if len(config.Heads) < 2 else None
     if "label_smoothing" in known:
         options.setdefault("label_smoothing", config.Loss.label_smoothing)
-    elif config.Loss.label_smoothing:
+    elif config.Loss.label_smoothing and len(config.Heads) < 2:
         raise UserError(f"Loss.label_smoothing is {config.Loss.label_smoothing:g}, but {key} has no classes")
     if "num_classes" in known and given is not None:
         options["num_classes"] = given
@@ -131,15 +178,16 @@ def _choose_task(config: Config, spec: DataSpec) -> tuple[str, Task]:
         raise UserError(text if text.startswith(key) else f"{key}.column is '{column}': {text}") from None
     if given not in (None, task.outputs):
         raise UserError(f"Arch.num_classes is {given}, but {key} has {task.outputs} output; remove it")
-    return column, task
+    return task
 
 
-def _check_balancing(data: DataLoader, spec: DataSpec, column: str) -> None:
+def _check_balancing(data: DataLoader, spec: DataSpec, column: str | None, task: Task) -> None:
     """Check ``class_weights`` and ``sampler``."""
-    weights, classes = data.class_weights, spec.columns[column].classes
     given = [key for key in ("class_weights", "sampler") if getattr(data, key) is not None]
-    if given and spec.columns[column].kind != "class":
-        raise UserError(f"DataLoader.{given[0]} is given, but {column} has numbers, not classes; leave it out")
+    if given and task.name != "classification":
+        what = "there are several heads" if column is None else f"{column} is not learned by classification"
+        raise UserError(f"DataLoader.{given[0]} is given, but {what}; leave it out")
+    weights, classes = data.class_weights, getattr(task, "classes", ())
     if isinstance(weights, tuple) and len(weights) != len(classes):
         raise UserError(
             f"DataLoader.class_weights has {len(weights)} values, but {spec.name} has {len(classes)} classes"
@@ -186,6 +234,10 @@ def _make_pipeline(
         )
     if pipeline.normalize is not None and (data.mean is not None or not data.normalize):
         raise UserError("DataLoader.transforms has Normalize, but DataLoader.mean or normalize is also given")
+    if pipeline.batch and spec.fields is not None and spec.fields.width:
+        raise UserError(
+            f"DataLoader.transforms has {type(pipeline.batch[0]).__name__}, which does not mix a table; leave it out"
+        )
     return pipeline
 
 

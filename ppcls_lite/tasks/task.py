@@ -11,7 +11,7 @@ import numpy as np
 
 from ppcls_lite.config.catalog import TASKS
 from ppcls_lite.data.dataset import Column
-from ppcls_lite.utils.errors import UserError
+from ppcls_lite.utils.errors import UserError, nearest
 from ppcls_lite.utils.text import show
 
 # Contributions of a batch to the scores of a part, by name: numbers or arrays.
@@ -35,23 +35,49 @@ class Metric:
         return f"{self.title} {value:.4f}" if self.unit == "%" else f"{self.title} {value:.4g}"
 
 
+LOSS = Metric("loss", "loss", "", False)
+CONTENTS = {"class": "classes", "number": "numbers", "labels": "sets of labels", "text": "text"}
+
+
 class Task(ABC):
     """How a network learns a column.
 
     Attributes:
         name: the name it is registered under.
         outputs: number of network outputs per image.
-        metrics: scores besides ``loss``; the first one is the headline.
+        metrics: scores besides ``loss``; the first one is the headline, unless another was chosen.
+        has_classes: whether :meth:`report` has scores of single classes.
+        target_dtype: of encoded targets.
+        target_width: number of columns of encoded targets [N, width]; 1 for targets [N].
     """
 
     name: ClassVar[str]
+    has_classes: bool = False
     outputs: int
+    target_dtype: ClassVar[str] = "float64"
+    target_width: int = 1
     metrics: tuple[Metric, ...]
 
     @property
     def headline(self) -> Metric:
         """The metric that tables show and that selects the best epoch."""
         return self.metrics[0]
+
+    def choose_headline(self, name: str) -> None:
+        """Make a metric, or ``loss``, the headline.
+
+        Raises:
+            UserError: there is no such metric.
+        """
+        known = {metric.name: metric for metric in (*self.metrics, LOSS)}
+        if name not in known:
+            raise UserError(f"there is no metric '{name}'; {nearest(name, known)}")
+        self.metrics = (known.pop(name), *(metric for metric in self.metrics if metric.name != name))
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """The outputs of an exported network: names and sizes."""
+        return {"logits": self.outputs}
 
     @abstractmethod
     def loss(self, outputs, target):
@@ -62,12 +88,18 @@ class Task(ABC):
         """Scalar Tensors, whose sums over all batches determine the scores."""
 
     def batch_details(self, outputs, target) -> Sums:
-        """Arrays of counts, whose sums over all batches pictures and :meth:`report` need beside :meth:`batch_sums`."""
+        """What scores of whole parts, pictures and :meth:`report` need beside :meth:`batch_sums`.
+
+        Arrays of counts are added up over all batches. Lists of arrays are joined: each array is a row per image.
+        """
         return {}
 
     @abstractmethod
     def scores(self, sums: Sums) -> dict[str, float]:
-        """``loss`` and all metrics, from the sums over all batches."""
+        """``loss`` and the metrics, from the sums over all batches.
+
+        In training there are no :meth:`batch_details`, and metrics that need them are left out.
+        """
 
     def report(self, sums: Sums) -> dict[str, Any]:
         """Further results by name, from the sums over all batches: numbers, and tables as lists of rows."""
@@ -77,13 +109,22 @@ class Task(ABC):
         """Figures by name, from the sums over all batches."""
         return {}
 
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Targets as :meth:`loss` takes them, from the values of a column (see :class:`~ppcls_lite.data.Column`)."""
+        return values
+
+    def soften(self, target: np.ndarray) -> np.ndarray:
+        """Targets that can be mixed (Mixup, CutMix), float32: one-hot [N, classes] for classes."""
+        return target.astype(np.float32)
+
     def fit(self, target: np.ndarray) -> None:  # noqa: B027 - optional
-        """Compute statistics of the training targets [N]."""
+        """Compute statistics of the encoded training targets."""
 
-    def adapt_head(self, network) -> None:  # noqa: B027 - optional
-        """Replace the network's last layer, a linear layer with ``outputs`` outputs, if the task needs another."""
+    def make_head(self, linear):
+        """The network's last layer, made of a linear layer with ``outputs`` outputs."""
+        return linear
 
-    def read_head(self, network) -> None:  # noqa: B027 - optional
+    def read_head(self, head) -> None:  # noqa: B027 - optional
         """Read the statistics of :meth:`fit` from a trained network's last layer."""
 
     @abstractmethod
@@ -107,7 +148,7 @@ class Task(ABC):
         """
 
     def name_target(self, value: Any) -> Any:
-        """A target as shown in tables of predictions."""
+        """An encoded target as shown in tables of predictions."""
         return value
 
     @abstractmethod
@@ -116,14 +157,19 @@ class Task(ABC):
 
 
 class Total:
-    """Exact sums over batches: they do not depend on the order of batches or the number of processes."""
+    """Exact sums over batches: they do not depend on the order of batches or the number of processes.
+
+    Lists are joined in the order of batches; what is computed from them must not depend on that order.
+    """
 
     def __init__(self, batches: Iterable[Mapping[str, Any]] = ()):
         self.batches = list(batches)
 
     def add(self, sums: Mapping[str, Any]) -> None:
         """Add a batch; scalars become floats. Of arrays, which hold counts, only the sum is kept: it is exact."""
-        self.batches.append({key: float(v) for key, v in sums.items() if not isinstance(v, np.ndarray)})
+        self.batches.append(
+            {key: v if isinstance(v, list) else float(v) for key, v in sums.items() if not isinstance(v, np.ndarray)}
+        )
         first = self.batches[0]
         first.update({key: first.get(key, 0) + v for key, v in sums.items() if isinstance(v, np.ndarray)})
 
@@ -132,8 +178,22 @@ class Total:
         totals = {}
         for key in dict.fromkeys(itertools.chain.from_iterable(self.batches)):
             values = [batch[key] for batch in self.batches if key in batch]
-            totals[key] = sum(values) if isinstance(values[0], np.ndarray) else math.fsum(values)
+            if isinstance(values[0], list):
+                totals[key] = list(itertools.chain.from_iterable(values))
+            else:
+                totals[key] = sum(values) if isinstance(values[0], np.ndarray) else math.fsum(values)
         return totals
+
+
+def require_kind(task: str, column: Column, *kinds: str) -> None:
+    """Check the kind of a task's column.
+
+    Raises:
+        UserError: it is none of ``kinds``.
+    """
+    if column.kind not in kinds:
+        needed = " or ".join(CONTENTS[kind] for kind in kinds)
+        raise UserError(f"the task {task} needs a column of {needed}, but this one holds {CONTENTS[column.kind]}")
 
 
 def make_task(name: str, column: Column, options: Mapping[str, Any], prefix: str) -> Task:
@@ -147,11 +207,15 @@ def make_task(name: str, column: Column, options: Mapping[str, Any], prefix: str
 
 
 def restore_task(description: Any) -> Task:
-    """Restore a task from :meth:`Task.describe`, for decoding.
+    """Restore a task from its description by :meth:`Task.describe`, for decoding.
 
     Raises:
         ValueError: the description is invalid.
     """
+    if isinstance(description, dict) and description.get("task") == "several":
+        from ppcls_lite.tasks.several import restore_several
+
+        return restore_several(description)
     if not isinstance(description, dict) or description.get("task") not in TASKS.names():
         raise ValueError(f"{show(description)} is not a description of a task")
     known = {"kind": str, "classes": list, "unit": str}

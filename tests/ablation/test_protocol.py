@@ -16,7 +16,8 @@ def load_protocol(name):
 
 
 def test_the_modes_are_there():
-    assert protocols.list_protocols() == ["article", "cifar", "imagenet", "quick", "study", "study_full"]
+    modes = ["article", "cifar", "imagenet", "multi_label", "quick", "study", "study_full", "tasks"]
+    assert protocols.list_protocols() == modes
     assert [part.name for part in protocols.load_protocols("study")] == ["A", "B", "D", "C", "G", "E"]
 
 
@@ -29,7 +30,7 @@ def test_every_arm_loads_and_every_group_begins_with_a_plain_network(protocol):
     assert grouped == set(loaded)
 
 
-@each_protocol
+@pytest.mark.parametrize("protocol", [p for p in ALL if p.name != "tasks"], ids=lambda protocol: protocol.name)
 def test_the_arms_of_a_group_differ_in_nothing_but_the_network(protocol):
     for members in protocol.groups.values():
         outcomes = [protocol.arms[arm].load([]).config.outcome_dict() for arm in members]
@@ -45,7 +46,8 @@ def test_no_two_arms_are_the_same(protocol):
 
 
 def test_seeds_are_as_promised():
-    promised = {"article": 1, "cifar": 3, "quick": 2, "A": 5, "B": 5, "D": 5, "C": 3, "G": 3, "E": 1, "study_full": 5}
+    promised = {"article": 1, "cifar": 3, "quick": 2, "tasks": 2, "multi_label": 5, "study_full": 5}
+    promised |= {"A": 5, "B": 5, "D": 5, "C": 3, "G": 3, "E": 1}
     assert {protocol.name: protocol.seeds for protocol in ALL} == promised
 
 
@@ -64,6 +66,7 @@ def test_names_of_groups_and_arms_select_in_the_protocol_s_order():
     [
         ("arms: {a: x.yaml}\nseed: 3", "seed is not a key of an ablation; did you mean 'seeds'?"),
         ("arms: {a: x.yaml}\nseeds: 0", "seeds is 0, expected a whole number at least 1"),
+        ("arms: {a: x.yaml}\nfolds: 1", "folds is 1, expected a whole number at least 2"),
         ("seeds: 1", "expected arms"),
         ("arms: [a]", "expected arms"),
         ("arms: {a: x.yaml, b: y.yaml}\ngroups: {a: [a, b]}", "a is both an arm and a group"),

@@ -44,7 +44,7 @@ def result(arm, seed, top1, **changes):
 def ablation(tmp_path):
     """``ablation({arm: accuracies}, **changes)``: the folder of an ablation with these finished runs."""
 
-    def make(accuracies, seeds=3, groups=None, **changes):
+    def make(accuracies, seeds=3, groups=None, metrics=None, **changes):
         folder = tmp_path / "ablation"
         folder.mkdir()
         groups = {"octmobilenet": ["plain", "oct"]} if groups is None else groups
@@ -53,10 +53,125 @@ def ablation(tmp_path):
             for seed, top1 in enumerate(values):
                 run = folder / arm / f"seed_{seed}"
                 run.mkdir(parents=True)
-                (run / "result.json").write_text(json.dumps(result(arm, seed, top1, **changes)))
+                headline = (metrics or {}).get(arm, {})
+                (run / "result.json").write_text(json.dumps(result(arm, seed, top1, **headline, **changes)))
         return folder
 
     return make
+
+
+def metric(name, unit, higher_is_better, score=None):
+    """The fields of a result that name its headline."""
+    fields = {"metric": name, "unit": unit, "higher_is_better": higher_is_better, "task": "x"}
+    return fields if score is None else {**fields, "score": score, f"test_{name}": score}
+
+
+@pytest.fixture
+def folded(tmp_path):
+    """``folded({arm: {seed: scores of the folds}})``: the folder of an ablation with two folds."""
+
+    def make(scores, seeds=2):
+        folder = tmp_path / "folded"
+        Record("houses", seeds, 1, (), tuple(scores), {"g": tuple(scores)}, 2).write(folder.mkdir() or folder)
+        for arm, by_seed in scores.items():
+            for seed, found in by_seed.items():
+                for fold, score in enumerate(found, 1):
+                    run = folder / arm / f"seed_{seed}" / f"fold_{fold}"
+                    run.mkdir(parents=True)
+                    fields = result(arm, seed, 0.5, **metric("mae", "USD", False, score), test_images=10 + fold)
+                    (run / "result.json").write_text(json.dumps(fields))
+        return folder
+
+    return make
+
+
+TABLE = {0: (20_000, 24_000), 1: (21_000, 27_000)}
+BOTH = {0: (19_000, 21_000), 1: (20_000, 24_000)}
+
+
+def test_folds_are_averaged_within_a_seed_and_their_spread_is_told_apart(folded):
+    folder = folded({"table": TABLE, "both": BOTH})
+    text = write_report(folder)
+    rows = table(text)
+    # Means over folds 22,000 and 24,000; deviations over folds 2,828 and 4,243.
+    assert rows["table"]["MAE, USD"] == "23,000 ± 1,414" and rows["table"]["sd of folds"] == "3,536"
+    assert rows["both"]["to baseline, USD"] == "-2,000 [n/a]" and rows["both"]["seeds"] == "2"
+    assert "- both against table: 2,000 USD below (lower MAE is better)" in text
+    assert "2 arms, 2 seeds, 2 folds" in text and "the folds of a seed, averaged over seeds" in text
+    runs, results = read_csv(folder / "runs.csv"), read_csv(folder / "results.csv")
+    assert [(run["seed"], run["fold"], float(run["test_mae"])) for run in runs if run["arm"] == "both"] == [
+        (str(seed), str(fold), score) for seed, scores in BOTH.items() for fold, score in enumerate(scores, 1)
+    ]
+    assert float(results[0]["sd_of_folds"]) == pytest.approx(3535.5, abs=0.1)
+    assert float(results[1]["difference_mean"]) == -2000 and results[1]["difference_pairs"] == "2"
+
+
+def test_a_seed_counts_when_all_its_folds_are_finished(folded):
+    folder = folded({"table": TABLE, "both": {0: BOTH[0], 1: BOTH[1][:1]}})
+    rows = table(write_report(folder))
+    assert rows["both"]["seeds"] == "1 of 2" and rows["both"]["MAE, USD"] == "20,000"
+    assert len(read_csv(folder / "runs.csv")) == 7
+
+
+def test_before_a_seed_is_complete_there_is_no_plot(folded):
+    folder = folded({"table": {0: (1.0,)}, "both": {}})
+    assert table(write_report(folder))["table"]["sd of folds"] == "n/a" and not (folder / "plot.png").exists()
+
+
+def test_without_folds_no_column_speaks_of_them(ablation):
+    folder = ablation({"plain": PLAIN, "oct": OCT})
+    assert "fold" not in write_report(folder)
+    for name in ("runs.csv", "results.csv"):
+        assert not any("fold" in column or column == "metric" for column in read_csv(folder / name)[0])
+
+
+@pytest.mark.parametrize(
+    ("fields", "title", "sentence"),
+    [
+        (metric("kind_top1", "%", True), "kind top-1 %", "2.00 points above"),
+        (metric("map", "%", True), "mAP %", "2.00 points above"),
+        (metric("mape", "%", False), "MAPE %", "2.00 points above (lower MAPE is better)"),
+        (metric("mae", "USD", False), "MAE, USD", "0.0200 USD above (lower MAE is better)"),
+        (metric("loss", "", False), "loss", "0.0200 above (lower loss is better)"),
+        (metric("exact", "%", True), "exact %", "2.00 points above"),
+    ],
+)
+def test_a_headline_reads_well(fields, title, sentence, ablation):
+    scores = {"plain": PLAIN, "oct": OCT}
+    folder = ablation(scores, metrics=dict.fromkeys(scores, fields))
+    for arm, values in scores.items():
+        for seed, score in enumerate(values):
+            path = folder / arm / f"seed_{seed}" / "result.json"
+            path.write_text(json.dumps({**json.loads(path.read_text()), "score": score}))
+    text = write_report(folder)
+    assert title in table(text)["plain"] and f"oct against plain: {sentence}" in text
+    assert f"\n{title.split(' %')[0].split(',')[0][0].upper()}{title.split(' %')[0].split(',')[0][1:]}: mean" in text
+    assert float(read_csv(folder / "results.csv")[0][f"test_{fields['metric']}_mean"]) == pytest.approx(0.6)
+
+
+def test_groups_with_different_headlines_have_a_table_each(ablation):
+    one, two = metric("top1", "%", True, 0.5), metric("mae", "USD", False, 12_345.6)
+    groups = {"g": ["plain", "oct"], "h": ["table", "both"]}
+    metrics = {"plain": one, "oct": one, "table": two, "both": two}
+    folder = ablation(dict.fromkeys(metrics, PLAIN), groups=groups, metrics=metrics)
+    text = write_report(folder)
+    assert text.count("| group") == 2 and "top-1 %" in text and "MAE, USD" in text and "12,346" in text
+    assert "Top-1, MAE: mean" in text and "One test image" not in text
+    assert [row["metric"] for row in read_csv(folder / "results.csv")] == ["top1", "top1", "mae", "mae"]
+    assert float(read_csv(folder / "runs.csv")[-1]["score"]) == 12_345.6
+    assert (folder / "plot.png").exists()
+
+
+def test_fractions_of_which_more_is_better_can_be_compared_and_others_cannot(ablation):
+    pairs, heads = metric("top1", "%", True, 0.5), metric("exact", "%", True, 0.75)
+    text = write_report(ablation({"plain": PLAIN, "oct": OCT}, metrics={"plain": pairs, "oct": heads}))
+    assert table(text)["oct"]["top-1 or exact %"] == "75.00 ± 0.00"
+
+
+def test_a_group_of_different_units_is_refused(ablation):
+    metrics = {"plain": metric("top1", "%", True, 0.5), "oct": metric("mape", "%", False, 0.5)}
+    with pytest.raises(UserError, match=r"different metrics \(mape, top1\); compare arms of the same task"):
+        write_report(ablation({"plain": PLAIN, "oct": OCT}, metrics=metrics))
 
 
 def table(text):

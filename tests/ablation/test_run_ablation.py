@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from ppcls_lite.utils.text import count
+from tests.data.pictures import write_folder
 from tests.helpers import records
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -231,6 +232,50 @@ def test_a_run_that_is_killed_is_reported_and_the_next_call_finishes_it(tmp_path
     assert "1 of 2 runs failed: oct seed 0" in done.stdout
     done = call(protocol, "--output", out, "--jobs", 2)
     assert done.returncode == 0 and "1 of 2 runs are already finished" in done.stdout
+
+
+FOLDS = """
+seeds: 1
+folds: 2
+set: [DataLoader.dataset=image_folder, DataLoader.root=ROOT, DataLoader.image_size=32, DataLoader.num_workers=0,
+  DataLoader.train_subset=null, DataLoader.test_subset=null, DataLoader.batch_size=4, Global.epochs=1]
+arms:
+  plain: base.yaml
+  oct: {config: base.yaml, set: [Arch.name=oct_mobilenet]}
+groups:
+  octmobilenet: [plain, oct]
+"""
+
+
+def test_every_fold_is_a_run_and_a_finished_one_is_not_repeated(tmp_path):
+    write_folder(tmp_path / "photos", parts=("train",), images=6)
+    protocol, out = write_protocol(tmp_path, FOLDS.replace("ROOT", str(tmp_path / "photos"))), tmp_path / "out"
+    done = call(protocol, "--output", out, "--jobs", 2)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 arms x 1 seed x 2 folds" in done.stdout and "oct seed 0 fold 2: top-1" in done.stdout
+    assert sorted(path.parent.relative_to(out).as_posix() for path in out.glob("*/seed_*/fold_*/result.json")) == [
+        f"{arm}/seed_0/fold_{fold}" for arm in ("oct", "plain") for fold in (1, 2)
+    ]
+    assert (out / "logs" / "oct_seed_0_fold_1.log").exists()
+    with open(out / "runs.csv", newline="") as file:
+        assert [run["fold"] for run in csv.DictReader(file)] == ["1", "2"] * 2
+    again = call(protocol, "--output", out)
+    assert again.returncode == 0 and "4 of 4 runs are already finished" in again.stdout
+    protocol.write_text(protocol.read_text().replace("folds: 2", "folds: 3"))
+    done = call(protocol, "--output", out)
+    assert done.returncode == 2 and "has runs of 2 folds, not 3 folds; choose another folder" in done.stderr
+    done = call(protocol, "--output", tmp_path / "other", "-o", "DataLoader.fold=1/2")
+    assert done.returncode == 2 and "DataLoader.fold is set by the ablation for each run" in done.stderr
+
+
+def test_groups_that_cannot_be_compared_are_refused_before_any_run(tmp_path):
+    other = "oct: {config: base.yaml, set: [Heads.value.task=regression]}"
+    protocol = write_protocol(
+        tmp_path, PROTOCOL.replace("oct: {config: base.yaml, set: [Arch.name=oct_mobilenet]}", other)
+    )
+    done = call(protocol, "--output", tmp_path / "out")
+    assert done.returncode == 2 and "group octmobilenet: the arms have different metrics (mae, top1)" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_two_ablations_do_not_share_a_folder(undisturbed):

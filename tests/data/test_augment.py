@@ -23,15 +23,15 @@ from ppcls_lite.data.augment import (
     RandomErasing,
     RandomHorizontalFlip,
     RandomResizedCrop,
-    parse_transforms,
 )
 from ppcls_lite.data.dataset import Reading, labeled
 from ppcls_lite.data.files import FileNames, ImageFiles
 from ppcls_lite.data.image_file import load_image, load_region
+from ppcls_lite.data.pipeline import parse_transforms
 from ppcls_lite.data.transforms import Normalization, Region, imagenet
 from ppcls_lite.tasks.setup import complete
 from ppcls_lite.utils.errors import UserError
-from tests.helpers import interrupt_at
+from tests.helpers import interrupt_at, labelled
 
 ROOT = Path(__file__).resolve().parents[2]
 MEAN = (0.485, 0.456, 0.406)
@@ -237,7 +237,7 @@ def test_mixing_with_probability_0_or_a_single_image_changes_nothing(rng):
 
 def test_mixed_numbers_are_mixed_as_numbers(rng):
     split = Split(labeled(np.zeros((8, 3, 8, 8), np.uint8), np.zeros(8, int)).images, {"x": np.arange(8.0)})
-    ((_, targets, _),) = BatchLoader(split, "x", 8, shuffle=True, pipeline=parse(["Mixup"], 8))
+    ((_, targets, _),) = BatchLoader(*labelled(split, "x"), 8, shuffle=True, pipeline=parse(["Mixup"], 8))
     assert targets.dtype == np.float32 and targets.sum() == pytest.approx(28) and targets.min() >= 0
 
 
@@ -253,7 +253,14 @@ def epoch_of(names, epoch=1, num_workers=0, seed=5, mixing=("Mixup", "CutMix"), 
     split = Split(ImageFiles(names, Reading(3, 32, num_workers)), {"label": np.arange(len(names)) % 3})
     pipeline = parse([*EVERYTHING, *mixing])
     loader = BatchLoader(
-        split, "label", batch_size, shuffle=True, pipeline=pipeline, classes=3, seed=seed, drop_last=True, **place
+        *labelled(split, "label"),
+        batch_size,
+        shuffle=True,
+        pipeline=pipeline,
+        soften=lambda labels: np.eye(3, dtype=np.float32)[labels],
+        seed=seed,
+        drop_last=True,
+        **place,
     )
     loader.set_epoch(epoch)
     return list(loader)
@@ -282,7 +289,9 @@ def test_arrays_in_memory_see_the_crops_of_seed_epoch_and_position(rng):
     split = labeled(rng.integers(0, 256, (12, 3, 16, 16), dtype=np.uint8), np.arange(12))
 
     def epoch(number, **place):
-        loader = BatchLoader(split, "label", 12 // place.get("world_size", 1), shuffle=True, pipeline=pipeline, **place)
+        loader = BatchLoader(
+            *labelled(split, "label"), 12 // place.get("world_size", 1), shuffle=True, pipeline=pipeline, **place
+        )
         loader.set_epoch(number)
         ((images, *_),) = loader
         return images

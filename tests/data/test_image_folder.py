@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from ppcls_lite.config.catalog import DATASETS
-from ppcls_lite.data.dataset import Reading, split_balanced
+from ppcls_lite.data.dataset import Reading
 from ppcls_lite.data.image_file import load_image
 from ppcls_lite.data.sources.image_folder import image_folder
+from ppcls_lite.data.splits import split_balanced
 from ppcls_lite.utils.errors import UserError
 
 from .pictures import write_folder, write_image

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ppcls_lite.config.catalog import DATASETS
-from ppcls_lite.data.dataset import Reading
+from ppcls_lite.config.load import load
+from ppcls_lite.data.dataset import Column, Reading
 from ppcls_lite.data.sources import list_file as lists
 from ppcls_lite.data.sources.image_folder import image_folder
 from ppcls_lite.data.sources.list_file import list_file, read_class_map, read_list
@@ -15,6 +16,7 @@ from ppcls_lite.utils.errors import UserError
 from .pictures import write_folder, write_image
 
 READING = Reading(3, 8)
+SHA256 = "2c60cf5b3e7dbf1586da1379f6bfdd52b8cfe3be215bd9532d787a5eb695e01c"  # before multi_hot was added
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def open_lists(folder, **options):
 
 
 def test_its_options():
-    options = ("root", "train_list", "val_list", "test_list", "class_map", "delimiter")
+    options = ("root", "train_list", "val_list", "test_list", "class_map", "delimiter", "multi_hot")
     assert tuple(DATASETS.entry("list_file").options) == options
 
 
@@ -127,6 +129,44 @@ def test_a_long_list_is_read_in_little_memory(tmp_path):
     assert sum(array.nbytes for array in (listed.names.ends, listed.labels, listed.lines)) == 24 * 20_000
 
 
+def write_multi_hot(root, delimiter="\t"):
+    """train.txt and test.txt as PaddleClas's multi-label lists."""
+    for part in ("train", "test"):
+        lines = [f"{part}/cat/{k}.png{delimiter}{k % 2},1,{k // 2}\n" for k in range(3)]
+        (root / f"{part}.txt").write_text("".join(lines))
+
+
+def test_multi_hot_lists(root):
+    write_multi_hot(root)
+    source = open_lists(root, multi_hot=True)
+    assert source.spec.columns == {"labels": Column("labels", ("0", "1", "2"))}
+    train = source.load(READING).parts["train"]
+    assert train.targets["labels"].dtype == np.uint8
+    assert train.targets["labels"].tolist() == [[0, 1, 0], [1, 1, 0], [0, 1, 1]]
+    assert train.images.path(2).endswith("train/cat/2.png") and len(source.load(READING).sha256) == 64
+    (root / "classes.txt").write_text("0 cat\n1 dog\n2 cow\n")
+    assert open_lists(root, multi_hot=True, class_map="classes.txt").spec.classes == ("cat", "dog", "cow")
+    before = source.load(READING).sha256
+    write_multi_hot(root, ";")
+    assert open_lists(root, multi_hot=True, delimiter=";").load(READING).sha256 == before
+    (root / "train.txt").write_text("train/cat/0.png;1,1,0\ntrain/cat/1.png;1,0,1\n")
+    assert open_lists(root, multi_hot=True, delimiter=";").load(READING).sha256 != before
+
+
+def test_a_label_of_a_multi_hot_list_without_training_images_is_warned_of(root, caplog):
+    write_multi_hot(root)
+    (root / "train.txt").write_text("train/cat/0.png\t1,1,0\n")
+    open_lists(root, multi_hot=True).load(READING)
+    assert "1 label without training images, first 2 (2)" in caplog.text
+
+
+def test_configurations_without_multi_hot_keep_their_fingerprint(tmp_path):
+    (tmp_path / "x.yaml").write_text("DataLoader: {dataset: list_file, train_list: x.txt}\nArch: {name: resnet20}\n")
+    plain, given = (load(tmp_path / "x.yaml", extra) for extra in ([], ["DataLoader.multi_hot=false"]))
+    assert plain.sha256() == given.sha256() == SHA256
+    assert load(tmp_path / "x.yaml", ["DataLoader.multi_hot=true"]).sha256() != SHA256
+
+
 def text(name, content):
     def write(root):
         (root / name).write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -142,7 +182,12 @@ def longer(name, line):
     return write
 
 
+def multi_hot(*lines):
+    return text("train.txt", "".join(line + "\n" for line in ("train/cat/0.png\t0,1,1", *lines)))
+
+
 MAP = {"class_map": "classes.txt"}
+HOT = {"multi_hot": True}
 BROKEN = {
     "no train_list": (None, {"train_list": None}, r"list_file needs DataLoader\.train_list"),
     "no such list": (None, {"train_list": "none.txt"}, "none.txt: No such file or directory; expected a text file"),
@@ -191,6 +236,29 @@ BROKEN = {
     "a map without names": (text("classes.txt", "0\n1\n"), MAP, "line 1: expected .* found '0'"),
     "a map in no known encoding": (text("classes.txt", b"0 \xff\xff\n"), MAP, "is not a text file in UTF-8 or GBK"),
     "a picture as map": (None, {"class_map": "train/cat/0.png"}, "0.png is not a text file"),
+    "a class number in place of labels": (None, HOT, r"line 1: expected a path, '\\t' and 0 or 1 for each label"),
+    "a label of 2": (multi_hot("train/cat/1.png\t0,2,1"), HOT, "line 2: expected a path.* such as 0,1,0, found"),
+    "an empty label": (multi_hot("train/cat/1.png\t0,,1"), HOT, "line 2: expected a path"),
+    "labels without a path": (multi_hot("\t0,1,1"), HOT, "line 2: expected a path"),
+    "one label more": (multi_hot("train/cat/1.png\t0,1,1,0"), HOT, "line 2: 4 labels, but the lines before have 3"),
+    "a single label": (text("train.txt", "train/cat/0.png\t1\n"), HOT, "train.txt has a single class"),
+    "an empty multi-hot list": (
+        text("train.txt", ""),
+        HOT,
+        r"is empty; expected lines such as 'images/cat.jpg\\t0,1,0'",
+    ),
+    "labels unlike the map's": (
+        multi_hot(),
+        {**HOT, **MAP, "test_list": None},
+        "train.txt has 3 labels in a line, but .*classes.txt has 2",
+    ),
+    "labels unlike the test list's": (
+        multi_hot(),
+        {**HOT, "test_list": "other.txt"},
+        "other.txt has 2 labels in a line, but .*train.txt has 3",
+    ),
+    "other labels for a file": (multi_hot("train/cat/0.png\t1,1,1"), HOT, "has different labels in lines 1 and 2"),
+    "a comma as delimiter": (None, {**HOT, "delimiter": ","}, "delimiter has a comma, which separates labels"),
     "a map of a single class": (text("classes.txt", "0 cat\n"), MAP, "classes.txt has a single class"),
 }
 
@@ -200,7 +268,10 @@ def test_mistakes_are_told_in_one_sentence(case, root):
     change, options, message = BROKEN[case]
     if change:
         change(root)
-    options = {key: value and value.replace("{root}", str(root)) for key, value in options.items()}
+    (root / "other.txt").write_text("train/cat/0.png\t0,1\n")
+    options = {
+        key: value.replace("{root}", str(root)) if isinstance(value, str) else value for key, value in options.items()
+    }
     with pytest.raises(UserError, match=message) as refused:
         open_lists(root, **options).load(READING)
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 500

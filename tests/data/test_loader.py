@@ -8,18 +8,23 @@ from hypothesis import strategies as st
 
 from ppcls_lite.config import load as configs
 from ppcls_lite.data import BatchLoader, load_dataset, split_balanced
-from ppcls_lite.data.augment import parse_transforms
 from ppcls_lite.data.dataset import labeled
 from ppcls_lite.data.loader import draw_balanced, scale_class_weights
+from ppcls_lite.data.pipeline import parse_transforms
 from ppcls_lite.data.transforms import Normalization, identity, random_crop, random_flip
 from ppcls_lite.tasks.setup import complete
 from ppcls_lite.utils.errors import UserError
+from tests.helpers import labelled
 
 
 def numbered(n, size=4):
     """``n`` images, each filled with its number, which is its label, too."""
     labels = np.arange(n)
     return labeled(np.broadcast_to(labels.astype(np.uint8)[:, None, None, None], (n, 3, size, size)).copy(), labels)
+
+
+def one_hot(labels):
+    return np.eye(3, dtype=np.float32)[labels]
 
 
 def labels_of(loader):
@@ -74,12 +79,12 @@ def test_training_pixels_come_out_with_mean_0_and_std_1():
 
 
 def test_images_and_labels_stay_together():
-    for images, labels, _ in BatchLoader(numbered(50), "label", 8, shuffle=True, seed=3):
+    for images, labels, _ in BatchLoader(*labelled(numbered(50), "label"), 8, shuffle=True, seed=3):
         np.testing.assert_array_equal(images[:, 0, 0, 0], labels)
 
 
 def test_order_follows_from_seed_and_epoch_alone():
-    loaders = [BatchLoader(numbered(100), "label", 10, shuffle=True, seed=seed) for seed in (0, 0, 1)]
+    loaders = [BatchLoader(*labelled(numbered(100), "label"), 10, shuffle=True, seed=seed) for seed in (0, 0, 1)]
     for loader in loaders:
         loader.set_epoch(1)
     first, again, other_seed = (labels_of(loader) for loader in loaders)
@@ -96,13 +101,13 @@ def test_augmentation_follows_from_seed_epoch_and_rank(rng):
 
     def images(**changes):
         options = {"seed": 0, "crop_padding": 2, "flip": True, **changes}
-        (batch, *_), *_ = BatchLoader(split, "label", 8, **options)
+        (batch, *_), *_ = BatchLoader(*labelled(split, "label"), 8, **options)
         return batch
 
     np.testing.assert_array_equal(images(), images())
     assert not np.array_equal(images(), images(seed=1))
-    half = BatchLoader(split, "label", 8, seed=0, crop_padding=2, flip=True, rank=0, world_size=2)
-    other = BatchLoader(split, "label", 8, seed=0, crop_padding=2, flip=True, rank=1, world_size=2)
+    half = BatchLoader(*labelled(split, "label"), 8, seed=0, crop_padding=2, flip=True, rank=0, world_size=2)
+    other = BatchLoader(*labelled(split, "label"), 8, seed=0, crop_padding=2, flip=True, rank=1, world_size=2)
     assert half.split is other.split and not np.array_equal(next(iter(half))[0], next(iter(other))[0])
 
 
@@ -111,9 +116,11 @@ def test_shards_overlap_nowhere_and_lose_nothing_that_scoring_needs(n, batch, wo
     split = numbered(n, size=1)
     if shuffle and n < world:
         with pytest.raises(UserError, match=f"{n} training images are too few for {world} processes"):
-            BatchLoader(split, "label", batch, shuffle=True, world_size=world)
+            BatchLoader(*labelled(split, "label"), batch, shuffle=True, world_size=world)
         return
-    loaders = [BatchLoader(split, "label", batch, shuffle=shuffle, rank=r, world_size=world) for r in range(world)]
+    loaders = [
+        BatchLoader(*labelled(split, "label"), batch, shuffle=shuffle, rank=r, world_size=world) for r in range(world)
+    ]
     shards = [labels_of(loader) for loader in loaders]
     seen = sorted(label for shard in shards for label in shard)
     assert seen == list(range(n))
@@ -129,10 +136,12 @@ def test_processes_share_the_steps_that_one_process_would_make(n, batch, world, 
         return
     split = numbered(n, size=1)
     options = {"shuffle": True, "drop_last": drop_last, "seed": 4}
-    steps = [list(step) for step in batches_of(BatchLoader(split, "label", batch * world, **options))]
+    steps = [list(step) for step in batches_of(BatchLoader(*labelled(split, "label"), batch * world, **options))]
     if len(steps) > 1 and len(steps[-1]) < world:
         steps[-2:] = [steps[-2] + steps[-1]]
-    loaders = [BatchLoader(split, "label", batch, rank=rank, world_size=world, **options) for rank in range(world)]
+    loaders = [
+        BatchLoader(*labelled(split, "label"), batch, rank=rank, world_size=world, **options) for rank in range(world)
+    ]
     for i, parts in enumerate(zip(*map(iter, loaders), strict=True)):
         assert sorted(label for _, labels, _ in parts for label in labels) == sorted(steps[i])
         # The mean over processes of their weighted sums is the mean over images.
@@ -145,16 +154,18 @@ def test_processes_share_the_steps_that_one_process_would_make(n, batch, world, 
 @given(n=st.integers(1, 60), batch=st.integers(1, 20), world=st.integers(1, 5))
 def test_scoring_deals_out_whole_batches(n, batch, world):
     split = numbered(n, size=1)
-    whole = batches_of(BatchLoader(split, "label", batch))
-    shards = [batches_of(BatchLoader(split, "label", batch, rank=rank, world_size=world)) for rank in range(world)]
+    whole = batches_of(BatchLoader(*labelled(split, "label"), batch))
+    shards = [
+        batches_of(BatchLoader(*labelled(split, "label"), batch, rank=rank, world_size=world)) for rank in range(world)
+    ]
     assert [shards[i % world][i // world] for i in range(len(whole))] == whole
 
 
 def test_drop_last_leaves_out_the_rest_and_refuses_less_than_a_batch():
-    assert len(labels_of(BatchLoader(numbered(10), "label", 4, drop_last=True))) == 8
-    assert len(labels_of(BatchLoader(numbered(10), "label", 4))) == 10
+    assert len(labels_of(BatchLoader(*labelled(numbered(10), "label"), 4, drop_last=True))) == 8
+    assert len(labels_of(BatchLoader(*labelled(numbered(10), "label"), 4))) == 10
     with pytest.raises(UserError, match="batch_size 16 is more than the 10 training images"):
-        BatchLoader(numbered(10), "label", 16, drop_last=True)
+        BatchLoader(*labelled(numbered(10), "label"), 16, drop_last=True)
 
 
 def unbalanced(counts=(40, 9, 1)):
@@ -174,7 +185,7 @@ def test_balanced_draws_each_class_and_each_of_its_images_equally_often(counts, 
 
 def test_a_balanced_epoch_follows_from_seed_and_epoch_and_is_shared_by_processes():
     def epoch(number=1, batch=10, seed=2, **place):
-        loader = BatchLoader(unbalanced(), "label", batch, shuffle=True, balanced=True, seed=seed, **place)
+        loader = BatchLoader(*labelled(unbalanced(), "label"), batch, shuffle=True, balanced=True, seed=seed, **place)
         loader.set_epoch(number)
         return [batch.tolist() for batch in loader.batches()]
 
@@ -197,8 +208,10 @@ def test_class_weights_have_mean_1_over_the_images(counts):
 def test_batches_carry_class_weights(world):
     split = unbalanced()
     weights = scale_class_weights("balanced", split.targets["label"], 3)
-    options = {"shuffle": True, "class_weights": weights, "classes": 3}
-    loaders = [BatchLoader(split, "label", 10 // world, rank=r, world_size=world, **options) for r in range(world)]
+    options = {"shuffle": True, "class_weights": weights, "soften": one_hot}
+    loaders = [
+        BatchLoader(*labelled(split, "label"), 10 // world, rank=r, world_size=world, **options) for r in range(world)
+    ]
     total = 0.0
     for loader in loaders:
         for _, labels, carried in loader:
@@ -211,8 +224,8 @@ def test_batches_carry_class_weights(world):
 def test_mixed_images_have_the_mean_weight_of_their_classes():
     pipeline = parse_transforms(["Mixup"], "DataLoader.transforms", 1, 3)
     weights = scale_class_weights([1.0, 2.0, 6.0], unbalanced().targets["label"], 3)
-    options = {"shuffle": True, "class_weights": weights, "classes": 3, "pipeline": pipeline}
-    for _, targets, carried in BatchLoader(unbalanced(), "label", 10, **options):
+    options = {"shuffle": True, "class_weights": weights, "soften": one_hot, "pipeline": pipeline}
+    for _, targets, carried in BatchLoader(*labelled(unbalanced(), "label"), 10, **options):
         np.testing.assert_allclose(carried, targets @ weights / 10, rtol=1e-5)
 
 
@@ -222,8 +235,12 @@ BROKEN_BALANCING = {
     "a word": ({"class_weights": "inverse"}, {}, "class_weights is 'inverse', expected one of 'balanced'"),
     "a sampler": ({"sampler": "random"}, {}, "sampler is 'random', expected one of 'balanced'"),
     "both": ({"sampler": "balanced", "class_weights": "balanced"}, {}, "are both balanced; leave one out"),
-    "weights of numbers": ({"class_weights": "balanced"}, "value", "class_weights is given, but value has numbers"),
-    "a sampler of numbers": ({"sampler": "balanced"}, "value", "sampler is given, but value has numbers, not classes"),
+    "weights of numbers": (
+        {"class_weights": "balanced"},
+        "value",
+        "class_weights is given, but value is not learned by classification",
+    ),
+    "a sampler of numbers": ({"sampler": "balanced"}, "value", "sampler is given, but value is not learned by"),
 }
 
 

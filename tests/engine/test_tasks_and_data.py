@@ -241,7 +241,7 @@ def test_a_regression_head_from_yaml_to_prediction(tiny, tmp_path, monkeypatch):
     result = train(tiny(**settings, **slow))
     assert (result["task"], result["metric"], result["higher_is_better"]) == ("regression", "mae", False)
     assert result["score"] == result["test_mae"] and result["best_val_mae"] <= result["val_mae"]
-    assert find_headline([result]).title == "mae"
+    assert find_headline([result]).title == "MAE"
     table = rows(tmp_path / "run")
     assert {"train_mae", "val_mae", "val_r2"} <= set(table[0]) and not any("top1" in name for name in table[0])
 

@@ -166,7 +166,7 @@ def test_scores_do_not_depend_on_the_batch_size(finished):
     network = build_network(setup)
     load_pretrained(network, folder / "last.pdparams")
     test = load_dataset("digits").parts["test"]
-    found = [evaluate(network, setup.task, BatchLoader(test, "label", size)) for size in (7, 64, 360)]
+    found = [evaluate(network, setup.task, BatchLoader(test, test.targets["label"], size)) for size in (7, 64, 360)]
     assert len({(s.values["top1"], s.values["top5"], s.images) for s in found}) == 1
     losses = [s.values["loss"] for s in found]
     np.testing.assert_allclose(losses, losses[0], rtol=1e-5)

@@ -13,6 +13,11 @@ from ppcls_lite.tasks.task import Total, make_task, restore_task
 from ppcls_lite.utils.errors import UserError
 
 CLASSES, NUMBERS = Column("class", ("cat", "dog", "owl")), Column("number", unit="USD")
+COLUMNS = {
+    "classification": CLASSES,
+    "regression": NUMBERS,
+    "multi_label": Column("labels", ("black", "dress", "shirt")),
+}
 
 
 def score(task, outputs, target, sizes):
@@ -54,7 +59,7 @@ def test_regression_scores_are_scikit_learn_s(prices):
     assert found["mae"] == pytest.approx(metrics.mean_absolute_error(target, predicted))
     assert found["rmse"] == pytest.approx(metrics.mean_squared_error(target, predicted) ** 0.5)
     assert found["r2"] == pytest.approx(metrics.r2_score(target, predicted))
-    assert [metric.unit for metric in task.metrics] == ["USD", "USD", ""] and not task.headline.higher_is_better
+    assert [metric.unit for metric in task.metrics] == ["USD", "USD", "", "USD"] and not task.headline.higher_is_better
 
 
 @pytest.mark.parametrize(
@@ -84,8 +89,7 @@ def test_scores_add_up_over_batches(sizes, prices, logits):
 
 @pytest.mark.parametrize("name", TASKS.names())
 def test_a_described_task_decodes_alike(name, rng):
-    column = CLASSES if name == "classification" else NUMBERS
-    task = make_task(name, column, {}, "")
+    task = make_task(name, COLUMNS[name], {}, "")
     again = restore_task(json.loads(json.dumps(task.describe())))
     outputs = rng.standard_normal((4, task.outputs)).astype("float32")
     assert again.decode(outputs) == task.decode(outputs) and again.outputs == task.outputs
@@ -101,8 +105,9 @@ def test_probabilities_fall_and_add_up(logits):
 
 @pytest.mark.parametrize("name", TASKS.names())
 def test_a_column_of_the_other_kind_is_refused(name):
-    with pytest.raises(UserError, match=f"{name} needs a column of"):
-        make_task(name, NUMBERS if name == "classification" else CLASSES, {}, "")
+    for other in COLUMNS.keys() - {name}:
+        with pytest.raises(UserError, match=f"{name} needs a column of .* or text, but this one holds"):
+            make_task(name, COLUMNS[other], {}, "")
 
 
 @pytest.mark.parametrize("damage", [None, [], {"task": "x"}, {"task": "regression", "kind": 3}, {"task": "regression"}])
@@ -158,3 +163,32 @@ def test_a_regression_has_no_report(prices):
     task = make_task("regression", NUMBERS, {}, "")
     task.fit(prices[1])
     assert report(task, *prices, [10, 20]) == {}
+
+
+def text(*cells):
+    return Column("text", texts=np.array(cells, object), where=lambda i: f"houses.csv, line {i + 2}")
+
+
+def test_classes_of_text_are_its_sorted_cells():
+    column = text("10", "9", " 9", "b", "10")
+    task = make_task("classification", column, {}, "")
+    assert task.classes == ("10", "9", "b") and task.outputs == 3
+    found = task.encode(column.texts[[3, 2, 0]])
+    assert found.dtype == np.int64 and found.tolist() == [2, 1, 0]
+    assert [task.name_target(index) for index in found] == ["b", "9", "10"]
+    assert restore_task(json.loads(json.dumps(task.describe()))).describe() == task.describe()
+    with pytest.raises(UserError, match="there is no class '11'; did you mean '10'"):
+        task.encode(np.array(["11"], object))
+
+
+@pytest.mark.parametrize(
+    ("cells", "options", "message"),
+    [
+        (("a", "b", " "), {}, "houses.csv, line 4: the cell is empty"),
+        (("a", "a"), {}, "all its cells are 'a', expected at least two classes"),
+        (("a", "b", "c"), {"num_classes": 2}, "num_classes is 2, but the column has 3 classes"),
+    ],
+)
+def test_text_without_classes_is_refused(cells, options, message):
+    with pytest.raises(UserError, match=message):
+        make_task("classification", text(*cells), options, "")

@@ -9,7 +9,8 @@ import numpy as np
 
 from ppcls_lite.config.catalog import register_dataset
 from ppcls_lite.config.options import Text
-from ppcls_lite.data.dataset import Column, DataSpec, ImageArray, Source, Split, array_source, sha256_of, split_balanced
+from ppcls_lite.data.dataset import Column, DataSpec, ImageArray, Source, Split, array_source, sha256_of
+from ppcls_lite.data.splits import split_balanced
 from ppcls_lite.utils.errors import UserError
 
 SPEC = DataSpec(

@@ -6,13 +6,15 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
 from ppcls_lite.config.catalog import register_dataset
-from ppcls_lite.config.options import Text
+from ppcls_lite.config.options import ADDED, Text
 from ppcls_lite.data.dataset import Column, Dataset, DataSpec, Reading, Source
 from ppcls_lite.data.files import FileNames, files_dataset
+from ppcls_lite.data.places import find_file
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.files import user_path
 from ppcls_lite.utils.text import count, escape, show
@@ -34,8 +36,11 @@ def list_file(
     test_list: Text = None,
     class_map: Text = None,
     delimiter: str = " ",
+    multi_hot: Annotated[bool, ADDED] = False,
 ) -> Source:
     """Images named in list files, one per line: path, delimiter, class number; no header.
+
+    With ``multi_hot`` a line has a 0 or 1 for each label, ``images/cat.jpg<TAB>0,1,0``, and the column is ``labels``.
 
     Args:
         root: the folder that paths in the lists are relative to; by default the folder of ``train_list``.
@@ -43,7 +48,9 @@ def list_file(
             set has the parts whose lists are given.
         class_map: class names, one per line: ``0 tench, Tinca tinca``, in UTF-8 or GBK. By default classes are named
             by their numbers, up to the highest in ``train_list``.
-        delimiter: separates path and class number. A line is split at the last one, so paths may contain spaces.
+        delimiter: separates path and class number. A line is split at the last one, so paths may contain spaces. With
+            ``multi_hot``, a tab replaces the space.
+        multi_hot: the lists are PaddleClas's multi-label lists.
 
     Raises:
         UserError: no train_list is given, the delimiter is invalid, or the file that defines the classes is missing
@@ -51,19 +58,22 @@ def list_file(
     """
     if not train_list:
         raise UserError("list_file needs DataLoader.train_list, a text file with lines such as 'images/cat.jpg 0'")
-    delimiter = "\t" if delimiter == "\\t" else delimiter
+    delimiter = "\t" if delimiter == "\\t" or (multi_hot and delimiter == " ") else delimiter
     if not delimiter or delimiter.isdigit() or "\n" in delimiter:
         raise UserError(f"DataLoader.delimiter is {delimiter!r}; expected a separator of path and number, such as ' '")
+    if multi_hot and "," in delimiter:
+        raise UserError("DataLoader.delimiter has a comma, which separates labels with multi_hot; use a tab")
     folder = user_path(root) if root else user_path(train_list).parent
     given = {"train": train_list, "val": val_list, "test": test_list}
-    lists = {part: _find(path, folder) for part, path in given.items() if path}
-    map_path = _find(class_map, folder) if class_map else None
-    read = functools.cache(lambda part: read_list(lists[part], str(folder), delimiter))
-    classes = read_class_map(map_path) if map_path else tuple(map(str, range(read("train").labels.max() + 1)))
+    lists = {part: find_file(path, folder) for part, path in given.items() if path}
+    map_path = find_file(class_map, folder) if class_map else None
+    read = functools.cache(lambda part: read_list(lists[part], str(folder), delimiter, multi_hot))
+    classes = read_class_map(map_path) if map_path else tuple(map(str, range(read("train").count_classes())))
     class_source = map_path or lists["train"]
     if len(classes) < 2:
         raise UserError(f"{class_source} has a single class, but at least two are needed")
-    spec = DataSpec("list_file", {"label": Column("class", classes)})
+    columns = {"labels": Column("labels", classes)} if multi_hot else {"label": Column("class", classes)}
+    spec = DataSpec("list_file", columns)
 
     def load(reading: Reading) -> Dataset:
         if not folder.is_dir():
@@ -77,45 +87,55 @@ def list_file(
     return Source(spec, load)
 
 
-def _find(path: str, root: Path) -> Path:
-    """``path`` relative to the working directory, or relative to ``root`` if it only exists there."""
-    found = user_path(path)
-    return root / found if not found.exists() and (root / found).exists() else found
-
-
 @dataclass(frozen=True)
 class ListedFiles:
-    """Contents of a list file: names, labels int64 [N] and line numbers int64 [N]."""
+    """Contents of a list file: names, labels (int64 [N], or uint8 [N, classes]) and line numbers int64 [N]."""
 
     names: FileNames
     labels: np.ndarray
     lines: np.ndarray
 
+    def count_classes(self) -> int:
+        """Number of classes, up to the highest label."""
+        return self.labels.shape[1] if self.labels.ndim == 2 else int(self.labels.max()) + 1
 
-def read_list(path: Path, root: str, delimiter: str) -> ListedFiles:
+
+def read_list(path: Path, root: str, delimiter: str, multi_hot: bool = False) -> ListedFiles:
     """Read lines ``PATH<delimiter>LABEL``, split at the last delimiter; empty lines are ignored.
 
     A path may occur several times with the same label, for oversampling.
 
     Args:
         root: the folder that the paths are relative to.
+        multi_hot: each line has a 0 or 1 for each class in place of its class number.
 
     Raises:
         UserError: the file is missing, empty or not text, a line is invalid, or a path has two labels.
     """
-    labels, lines = array("q"), array("q")
+    labels, lines = array("B" if multi_hot else "q"), array("q")
 
     def parse() -> Iterator[bytes]:
         for number, line in _lines(path):
-            name, label = _split(line, delimiter, path, number)
-            labels.append(label)
+            if multi_hot:
+                name, values = _split_multi_hot(line, delimiter, path, number)
+                if lines and len(values) * len(lines) != len(labels):
+                    raise UserError(
+                        f"{path}, line {number}: {count(len(values), 'label')}, but the lines before have "
+                        f"{len(labels) // len(lines)}; correct the line"
+                    )
+                labels.extend(values)
+            else:
+                name, label = _split(line, delimiter, path, number)
+                labels.append(label)
             lines.append(number)
             yield name
 
     names = FileNames.pack(root, parse())
     if not len(names):
-        raise UserError(f"{path} is empty; expected lines such as 'images/cat.jpg{escape(delimiter)}0'")
-    listed = ListedFiles(names, np.array(labels, np.int64), np.array(lines, np.int64))
+        example = f"images/cat.jpg{escape(delimiter)}{'0,1,0' if multi_hot else '0'}"
+        raise UserError(f"{path} is empty; expected lines such as '{example}'")
+    values = np.array(labels)
+    listed = ListedFiles(names, values.reshape(len(names), -1) if multi_hot else values, np.array(lines, np.int64))
     _check_repeated(path, listed)
     return listed
 
@@ -155,6 +175,18 @@ def _split(line: bytes, delimiter: str, path: Path, number: int) -> tuple[bytes,
     return name, _class_number(label.decode(), place)
 
 
+def _split_multi_hot(line: bytes, delimiter: str, path: Path, number: int) -> tuple[bytes, bytes]:
+    """The name and the labels of a line, as bytes 0 and 1."""
+    name, _, label = line.rstrip().rpartition(delimiter.encode())
+    cells = [cell.strip() for cell in label.split(b",")]
+    if not name or any(cell not in (b"0", b"1") for cell in cells):
+        raise UserError(
+            f"{path}, line {number}: expected a path, {show(delimiter)} and 0 or 1 for each label, such as 0,1,0, "
+            f"found {_show(line)}; correct the line or DataLoader.delimiter"
+        )
+    return name.rstrip(delimiter.encode()) if delimiter.isspace() else name, bytes(map(int, cells))
+
+
 def _class_number(digits: str, place: str) -> int:
     if len(digits.lstrip("0")) > 9 or int(digits) >= MAX_CLASSES:
         raise UserError(f"{place}: {show(digits)} is too high for a class number; expected 0 to {MAX_CLASSES - 1}")
@@ -172,23 +204,35 @@ def _check_repeated(path: Path, listed: ListedFiles) -> None:
     order = np.argsort(hashes, kind="stable")
     repeated = np.flatnonzero(np.diff(hashes[order]) == 0)
     for i, j in zip(order[repeated].tolist(), order[repeated + 1].tolist(), strict=True):
-        if labels[i] != labels[j] and names.name(i) == names.name(j):
-            raise UserError(
-                f"{path}: {_show(names.name(i))} has label {labels[i]} in line {lines[i]} and {labels[j]} in line "
-                f"{lines[j]}; remove one of the lines"
-            )
+        if np.any(labels[i] != labels[j]) and names.name(i) == names.name(j):
+            found = f"label {labels[i]} in line {lines[i]} and {labels[j]} in line {lines[j]}"
+            if labels.ndim == 2:
+                found = f"different labels in lines {lines[i]} and {lines[j]}"
+            raise UserError(f"{path}: {_show(names.name(i))} has {found}; remove one of the lines")
 
 
 def _check_labels(
     path: Path, listed: ListedFiles, train_labels: np.ndarray, classes: tuple[str, ...], class_source: Path
 ) -> None:
+    if listed.labels.ndim == 2:
+        if listed.count_classes() != len(classes):
+            raise UserError(
+                f"{path} has {count(listed.count_classes(), 'label')} in a line, but {class_source} has "
+                f"{len(classes)}; correct one of them"
+            )
+        unseen = np.flatnonzero(listed.labels.any(axis=0) & ~train_labels.any(axis=0))
+        _warn_unseen(path, unseen, classes)
+        return
     wrong = np.flatnonzero(listed.labels >= len(classes))
     if len(wrong):
         raise UserError(
             f"{path}, line {listed.lines[wrong[0]]}: label {listed.labels[wrong[0]]} is not a class of "
             f"{class_source}, which has 0 to {len(classes) - 1}; correct the line, or add the class there"
         )
-    unseen = np.setdiff1d(listed.labels, train_labels)
+    _warn_unseen(path, np.setdiff1d(listed.labels, train_labels), classes)
+
+
+def _warn_unseen(path: Path, unseen: np.ndarray, classes: tuple[str, ...]) -> None:
     if len(unseen):
         first = f"{unseen[0]} ({classes[unseen[0]]})"
         what = count(len(unseen), "label")
