@@ -12,6 +12,8 @@ Parameters have the names of ``paddle.vision.models``. All take images [N, 3, H,
 from collections.abc import Iterable
 from itertools import pairwise
 
+import numpy as np
+import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 from paddle.vision import models
@@ -32,6 +34,15 @@ def run_stages(x: Tensor, stages: Iterable[Iterable[nn.Layer]]) -> list[Tensor]:
             x = layer(x)
         outputs.append(x)
     return outputs
+
+
+def averages(size: int, count: int) -> np.ndarray:
+    """The matrix [count, size] of adaptive average pooling in one direction."""
+    matrix = np.zeros((count, size), np.float32)
+    for i, row in enumerate(matrix):
+        begin, end = i * size // count, -(-(i + 1) * size // count)
+        row[begin:end] = 1 / (end - begin)
+    return matrix
 
 
 class Dropout(nn.Layer):
@@ -78,7 +89,11 @@ class VGG(Backbone, models.VGG):
 
     def pool_features(self, x: Tensor) -> Tensor:
         """Input of the last fully connected layer [N, 4096]."""
-        return self.classifier[:-1](self.avgpool(self.features[-1](x)).flatten(1))
+        x = self.features[-1](x)
+        if tuple(x.shape[2:]) != (7, 7):  # AdaptiveAvgPool2D(7), which ONNX does not have for all sizes
+            rows, columns = (paddle.to_tensor(averages(side, 7)).astype(x.dtype) for side in x.shape[2:])
+            x = paddle.matmul(paddle.matmul(rows, x), columns, transpose_y=True)
+        return self.classifier[:-1](x.flatten(1))
 
 
 class InceptionV3(Backbone, models.InceptionV3):
@@ -178,15 +193,15 @@ class SqueezeNet(Backbone, models.SqueezeNet):
         return run_stages(x, [[self._conv, F.relu], *stages])
 
     def pool_features(self, x: Tensor) -> Tensor:
-        """Features at each position [N, H * W, 512] with dropout."""
-        return self._drop(x).flatten(2).transpose([0, 2, 1])
+        """Features at each position [N, H, W, 512] with dropout."""
+        return self._drop(x).transpose([0, 2, 3, 1])
 
     def forward_head(self, x: Tensor, table: Tensor | None = None) -> Tensor:
         """Output [N, outputs] from the features at each position."""
         head = get_head(self)
         if isinstance(head, nn.Linear):
-            return F.relu(head(x)).mean(1)
-        return super().forward_head(x.mean(1), table)
+            return F.relu(head(x)).mean([1, 2])
+        return super().forward_head(x.mean([1, 2]), table)
 
 
 class ShuffleNetV2(Backbone, models.ShuffleNetV2):

@@ -11,7 +11,7 @@ from paddle.nn import functional as F
 from ppcls_lite.arch import OctaveConv, build_model, list_models, model_options
 from ppcls_lite.arch.base import StandardizedLinear, replace_head
 from ppcls_lite.arch.registry import check_input_size, fixed_input_size, smallest_input_size
-from ppcls_lite.arch.vision import Dropout
+from ppcls_lite.arch.vision import Dropout, averages
 from ppcls_lite.arch.xception import SeparableBN
 from ppcls_lite.measure.complexity import count_macs, count_params
 from ppcls_lite.utils.errors import UserError
@@ -239,12 +239,19 @@ def test_dropout_that_is_scaled_in_inference_equals_paddle_s():
     np.testing.assert_allclose(ours(x).numpy(), theirs(x).numpy(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("side", [1, 2, 5, 8, 16])
+def test_matrices_of_averages_are_adaptive_pooling(side):
+    x = paddle.randn([2, 3, side, 7])
+    expected = F.adaptive_avg_pool2d(x, 7).numpy()
+    np.testing.assert_allclose((paddle.to_tensor(averages(side, 7)) @ x).numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_squeezenet_takes_heads_of_other_tasks():
     network = build_model("squeezenet1_1", num_classes=1)
     replace_head(network, lambda linear: StandardizedLinear(linear, mean=-5.0, std=2.0))
     network.eval()
     x = paddle.randn([2, 3, 64, 64])
-    features = network.forward_pooled(x).mean(1)  # [2, 512]
+    features = network.forward_pooled(x).mean([1, 2])  # [2, 512]
     expected = features @ network._conv9.weight * 2 + network._conv9.bias * 2 - 5
     np.testing.assert_allclose(network(x).numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
 
