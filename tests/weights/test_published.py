@@ -11,11 +11,14 @@ from paddle.utils import download
 
 from ppcls_lite.arch import build_model, list_models
 from ppcls_lite.arch.registry import smallest_input_size
+from ppcls_lite.config import load as configs
+from ppcls_lite.engine.train import train
 from ppcls_lite.runs.trained import choose_weights
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.files import digest
 from ppcls_lite.weights import published
 from ppcls_lite.weights.load import find_weights, load_initial
+from tests.data.pictures import write_folder
 
 
 @pytest.fixture
@@ -87,6 +90,26 @@ def test_a_configuration_names_them_imagenet(publish, tiny):
     assert find_weights("imagenet", "shufflenet_v2_x0_25") == path == choose_weights(config, "x.yaml", [])
     with pytest.raises(UserError, match="there are no weights at imagenet"):
         find_weights("imagenet")
+
+
+def test_training_starts_from_them_and_warns_of_another_normalization(publish, tmp_path, caplog):
+    _, path = publish("shufflenet_v2_x0_25")
+    raw = {
+        "Arch": {"name": "shufflenet_v2_x0_25"},
+        "Global": {"device": "cpu", "epochs": 1, "pretrained_model": "imagenet", "use_visualdl": False},
+        "DataLoader": {"dataset": "image_folder", "root": str(write_folder(tmp_path / "photos")), "image_size": 32},
+        "Optimizer": {"name": "Momentum", "lr": {"learning_rate": 0.01}},
+    }
+    raw["DataLoader"] |= {"num_workers": 0, "batch_size": 4}
+    for name, mean in (("right", None), ("wrong", [0.5, 0.5, 0.5])):
+        raw["Global"]["output_dir"] = str(tmp_path / name)
+        raw["DataLoader"] |= {"mean": mean, "std": mean}
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            train(configs.build(raw, name))
+        assert f"weights from {path}" in caplog.text and "_fc.weight [512, 2], _fc.bias [2] start fresh" in caplog.text
+        warning = f"{path} was trained with mean [0.485, 0.456, 0.406]"
+        assert (warning in caplog.text) == (name == "wrong")
 
 
 def test_a_file_of_paddle_vision_loads_by_its_path_too(tmp_path):
