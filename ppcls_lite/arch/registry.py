@@ -28,6 +28,11 @@ def fixed_input_size(name: str) -> int | None:
     return MODELS.entry(name).constants.get("input_size")
 
 
+def default_input_size(name: str) -> int | None:
+    """The image size of model ``name`` where none is set: its only one, or ``default_input_size`` of its class."""
+    return fixed_input_size(name) or MODELS.entry(name).constants.get("default_input_size")
+
+
 def smallest_input_size(name: str) -> int:
     """The smallest side in pixels of images for model ``name``: ``min_input_size`` of its class, by default 32."""
     return MODELS.entry(name).constants.get("min_input_size", 32)

@@ -105,6 +105,7 @@ class InceptionV3(Backbone, models.InceptionV3):
     """
 
     min_input_size = 75
+    default_input_size = 299
     feature_strides = (8, 16, 32)  # nominal: borders are left out
     feature_channels = (288, 768, 2048)
 

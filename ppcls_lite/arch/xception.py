@@ -68,6 +68,7 @@ class Xception(Backbone, nn.Layer):
     Input [N, in_channels, H, W] with sides of at least 32, output float32 logits [N, num_classes].
     """
 
+    default_input_size = 299
     feature_strides = (2, 4, 8, 16, 32)  # nominal: the first convolutions leave borders out
     feature_channels = (64, 128, 256, 728, 2048)
 

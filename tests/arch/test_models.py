@@ -10,10 +10,11 @@ from paddle.nn import functional as F
 
 from ppcls_lite.arch import OctaveConv, build_model, list_models, model_options
 from ppcls_lite.arch.base import StandardizedLinear, replace_head
-from ppcls_lite.arch.registry import check_input_size, fixed_input_size, smallest_input_size
+from ppcls_lite.arch.registry import check_input_size, default_input_size, fixed_input_size, smallest_input_size
 from ppcls_lite.arch.vision import Dropout, averages
 from ppcls_lite.arch.xception import SeparableBN
 from ppcls_lite.measure.complexity import count_macs, count_params
+from ppcls_lite.measure.subject import parse_subjects
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.weights.load import load_weights
 from ppcls_lite.weights.names import from_paddle_vision
@@ -268,6 +269,15 @@ def test_too_small_images_are_refused(name, smallest):
     check_input_size(name, smallest, "size")
     with pytest.raises(UserError, match=f"size is {smallest - 1}, expected {smallest} to 4096"):
         check_input_size(name, smallest - 1, "size")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("xception", 299), ("inception_v3:num_classes=10", 299), ("googlenet:num_classes=10", 61)]
+)
+def test_networks_are_measured_at_the_size_they_are_made_for(text, size):
+    assert default_input_size("resnet50") is None and default_input_size("lenet") == 28
+    (subject,) = parse_subjects([text])
+    assert subject.image_size == size
 
 
 def test_alpha_0_with_pooling_is_the_plain_network_pooled():
