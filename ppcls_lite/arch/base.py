@@ -25,10 +25,8 @@ class Backbone:
     takes_images = True
     table_width = 0
 
-    def forward(self, x: Tensor, table: Tensor | None = None) -> Tensor:
-        features = self.forward_pooled(x)
-        outputs = get_head(self)(features) if table is None else get_head(self)(features, table)
-        return outputs.astype("float32")
+    def forward(self, x: Tensor) -> Tensor:  # paddle.Model counts the arguments; see arch.mlp.join_table for two
+        return get_head(self)(self.forward_pooled(x)).astype("float32")
 
     def forward_pooled(self, x: Tensor) -> Tensor:
         """Input of the last layer [N, F]."""
