@@ -111,7 +111,7 @@ def join_table(network: nn.Layer, width: int, make_head: Callable[[nn.Linear], n
     """
 
     def forward(self, x: Tensor, table: Tensor) -> Tensor:
-        return get_head(self)(self.forward_pooled(x), table).astype("float32")
+        return self.forward_head(self.forward_pooled(x), table).astype("float32")
 
     network.table_width = width
     network.forward = types.MethodType(forward, network)

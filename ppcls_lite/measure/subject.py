@@ -6,7 +6,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ppcls_lite.arch.registry import MODELS, build_model, check_input_size, fixed_input_size, model_options
+from ppcls_lite.arch.registry import (
+    MODELS,
+    build_model,
+    check_input_size,
+    default_input_size,
+    model_options,
+    smallest_input_size,
+)
 from ppcls_lite.config.files import parse_yaml
 from ppcls_lite.tasks.setup import load_setup
 from ppcls_lite.utils.errors import UserError
@@ -75,5 +82,6 @@ def _from_model(text: str, image_size: int | None) -> Subject:
             raise UserError(f"'{text}': {value!r} is not a valid value") from None
     options = MODELS.check_options(model, options, prefix=f"'{text}': ")
     values = {key: option.default for key, option in known.items()} | options
-    size = image_size or fixed_input_size(model) or (224 if values["num_classes"] == 1000 else CIFAR_SIZE)
+    usual = max(224 if values["num_classes"] == 1000 else CIFAR_SIZE, smallest_input_size(model))
+    size = image_size or default_input_size(model) or usual
     return Subject(text, model, size, values.get("in_channels", 3), options)
