@@ -7,7 +7,7 @@ import numpy as np
 
 from ppcls_lite.config.catalog import register_task
 from ppcls_lite.data.dataset import Column
-from ppcls_lite.data.fields import parse_numbers
+from ppcls_lite.data.fields import LARGEST, parse_numbers
 from ppcls_lite.tasks.task import Metric, Sums, Task, require_kind
 from ppcls_lite.utils.errors import UserError
 
@@ -63,11 +63,16 @@ class Regression(Task):
         Raises:
             UserError: a target is 0 with ``mape``, or not above 0 with ``log``.
         """
-        bad = values <= 0 if self.log else (values == 0) & (self.kind == "mape")
+        least = 1 / LARGEST  # what float32 would round to 0
+        bad = values < least if self.log else (np.abs(values) < least) & (self.kind == "mape")
         if bad.any():
             index = int(bad.argmax())
             place = f"{where(index)}: " if where else ""
-            expected = "a number above 0 for log: true" if self.log else "a number other than 0 for loss: mape"
+            expected = (
+                f"a number above 0 (at least {least:g}) for log: true"
+                if self.log
+                else "a number other than 0 for loss: mape"
+            )
             raise UserError(f"{place}the target is {values[index]:g}, expected {expected}; correct or remove the row")
 
     def encode(self, values: np.ndarray) -> np.ndarray:
