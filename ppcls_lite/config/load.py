@@ -121,7 +121,7 @@ def _build_arch(raw: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, **defaults, **MODELS.check_options(name, given, "Arch.")}
 
 
-# Names that metrics.csv and tables of predictions use themselves.
+# Names that metrics.csv and tables of predictions use themselves, beside those of several heads.
 _RESERVED = ("ema", "exact", "image", "label", "loss", "prediction", "row")
 _COLUMNS_OF_HEADS = ("_probability", "_macro")  # begin names of such columns, after the head's name
 
@@ -133,7 +133,7 @@ def _build_heads(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
         key = f"Heads.{name}"
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z]\w{0,39}", name):
             raise UserError(f"Heads: {show(name)} is not a valid name; expected at most 40 letters, digits and _")
-        if name in _RESERVED:
+        if len(raw) > 1 and name in _RESERVED:
             raise UserError(f"Heads: {name} is a column of tables of results; choose another name for the head")
         _check_mapping(head, key)
         if "task" not in head:

@@ -1,6 +1,7 @@
 """Regression of one number per image."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -68,22 +69,18 @@ class Regression(Task):
         if bad.any():
             index = int(bad.argmax())
             place = f"{where(index)}: " if where else ""
-            expected = (
-                f"a number above 0 (at least {least:g}) for log: true"
-                if self.log
-                else "a number other than 0 for loss: mape"
-            )
+            expected = "a number above 0 for log: true" if self.log else "a number other than 0 for loss: mape"
             raise UserError(f"{place}the target is {values[index]:g}, expected {expected}; correct or remove the row")
 
-    def encode(self, values: np.ndarray) -> np.ndarray:
+    def encode(self, values: np.ndarray, where: Callable[[int], str] = "row {}".format) -> np.ndarray:
         """Numbers float64 [N], from numbers or from the cells of a column of text.
 
         Raises:
             UserError: as :func:`regression`.
         """
         if values.dtype == object:
-            values = parse_numbers(values, "the target", "row {}".format)
-        self.check(values)
+            values = parse_numbers(values, "the target", where)
+        self.check(values, where)
         return values
 
     def fit(self, target: np.ndarray) -> None:

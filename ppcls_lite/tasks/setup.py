@@ -1,7 +1,7 @@
 """Setups: configurations completed with the description of their data set. Nothing here imports paddle."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,9 +57,14 @@ class Setup:
         """The column whose classes the parts of the data have in equal proportions; None for random parts."""
         return self.column if self.task.name == "classification" else None
 
-    def targets(self, split: Split) -> np.ndarray:
-        """The targets of a split as the task's loss takes them."""
-        return self.task.encode(split.targets if self.column is None else split.targets[self.column])
+    def targets(self, split: Split, where: Callable[[int], str] = "row {}".format) -> np.ndarray:
+        """The targets of a split as the task's loss takes them; ``where`` is for :meth:`Task.encode`."""
+        return self.task.encode(split.targets if self.column is None else split.targets[self.column], where)
+
+    @property
+    def target_columns(self) -> tuple[str, ...]:
+        """The columns that the network learns."""
+        return tuple(h.column for h in self.task.heads.values()) if self.column is None else (self.column,)
 
     @property
     def reading(self) -> Reading:
