@@ -81,7 +81,9 @@ def main() -> None:
             raise UserError("--contact-sheet is for networks of one image; leave it out")
         draw_contact_sheet(captions).savefig(sheet, format="png")
     if args.json:
-        print(json.dumps(as_tree(predictor.metadata, found, skipped, args.top), indent=2))
+        print(
+            json.dumps(as_tree(predictor.metadata, found, skipped, args.top, "row" if table_in else "image"), indent=2)
+        )
 
 
 def parse():
@@ -128,8 +130,8 @@ def caption(row: dict) -> str:
     return f"{shown} {row['probability']:.1%}" if "probability" in row else shown
 
 
-def as_tree(metadata, found, skipped, most: int) -> dict:
-    images = [{"image": one.place} | shorten(one.values, most) for one in found]
+def as_tree(metadata, found, skipped, most: int, what: str) -> dict:
+    images = [{what: one.place} | shorten(one.values, most) for one in found]
     return {
         "model": metadata.to_dict(),
         "images": images,
