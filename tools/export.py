@@ -59,7 +59,10 @@ def main() -> None:
     print(f"checked     on random inputs: largest difference {done.difference:.1e} of the largest output")
     for file in done.files:
         print(f"wrote       {file} ({file.stat().st_size / 2**20:.1f} MiB)")
-    print(f"predict     python tools/predict.py {output} IMAGE_OR_FOLDER...")
+    takes_image = list(metadata.input_shapes) == ["images"] and (
+        metadata.columns is None or len(metadata.columns.images) == 1
+    )
+    print(f"predict     python tools/predict.py {output} {'IMAGE_OR_FOLDER...' if takes_image else 'ROWS.csv'}")
 
 
 def parse():

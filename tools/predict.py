@@ -53,7 +53,9 @@ def main() -> None:
         predictions = predictor.predict_rows(table_in, args.root, args.batch_size)
     else:
         predictions = predictor.predict_files(files, args.batch_size)
-    with tqdm(total=len(files) or None, unit="image", disable=len(files) <= args.batch_size or None) as progress:
+    with tqdm(
+        total=len(files) or None, unit="row" if table_in else "image", disable=len(files) <= args.batch_size or None
+    ) as progress:
         for one in predictions:
             progress.update()
             if isinstance(one, Prediction):
@@ -64,7 +66,8 @@ def main() -> None:
                 skipped.append(one)
                 progress.write(f"skipped {one[1]}", file=sys.stderr)
     if not found:
-        raise UserError("none of the files is a readable image; give JPEG or PNG files")
+        what = f"no row of {table_in} has readable images" if table_in else "none of the files is a readable image"
+        raise UserError(f"{what}; give JPEG or PNG files")
     if table:
         rows = [one.row(predictor.task) for one in found]
         table.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +81,9 @@ def main() -> None:
             raise UserError("--contact-sheet is for networks of one image; leave it out")
         draw_contact_sheet(captions).savefig(sheet, format="png")
     if args.json:
-        print(json.dumps(as_tree(predictor.metadata, found, skipped, args.top), indent=2))
+        print(
+            json.dumps(as_tree(predictor.metadata, found, skipped, args.top, "row" if table_in else "image"), indent=2)
+        )
 
 
 def parse():
@@ -96,7 +101,9 @@ def parse():
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images per batch (default 16)")
     parser.add_argument("--top", type=int, default=5, metavar="K", help="classes per image (default 5)")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.add_argument("--csv", metavar="FILE", help="write a table: image, prediction, probability")
+    parser.add_argument(
+        "--csv", metavar="FILE", help="write a table: the image or all cells of the row, prediction, probability"
+    )
     parser.add_argument("--contact-sheet", metavar="PNG", help="write a picture of the images with their predictions")
     return parser.parse_args()
 
@@ -113,7 +120,7 @@ def describe_values(values: dict, most: int) -> list[str]:
         return ["|".join(values["labels"]) or "(none)", *(f"{name} {value:.1%}" for name, value in likely)]
     shown = []
     for name, value in values.items():
-        shown += [f"{name}:", *describe_values(value, most)] if isinstance(value, dict) else [f"{name} {value:.4g}"]
+        shown += [f"{name}:", *describe_values(value, most)] if isinstance(value, dict) else [f"{value:.4g}"]
     return shown
 
 
@@ -123,8 +130,8 @@ def caption(row: dict) -> str:
     return f"{shown} {row['probability']:.1%}" if "probability" in row else shown
 
 
-def as_tree(metadata, found, skipped, most: int) -> dict:
-    images = [{"image": one.place} | shorten(one.values, most) for one in found]
+def as_tree(metadata, found, skipped, most: int, what: str) -> dict:
+    images = [{what: one.place} | shorten(one.values, most) for one in found]
     return {
         "model": metadata.to_dict(),
         "images": images,

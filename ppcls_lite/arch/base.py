@@ -25,8 +25,8 @@ class Backbone:
     takes_images = True
     table_width = 0
 
-    def forward(self, x: Tensor, table: Tensor | None = None) -> Tensor:
-        return self.forward_head(self.forward_pooled(x), table).astype("float32")
+    def forward(self, x: Tensor) -> Tensor:  # paddle.Model counts the arguments; see arch.mlp.join_table for two
+        return self.forward_head(self.forward_pooled(x)).astype("float32")
 
     def forward_pooled(self, x: Tensor) -> Tensor:
         """Input of the last layer [N, F]."""

@@ -5,6 +5,7 @@ units for the table, 4 for the image's features, and 4 for both together.
 """
 
 import itertools
+import types
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -108,7 +109,12 @@ def join_table(network: nn.Layer, width: int, make_head: Callable[[nn.Linear], n
         make_head: as for :class:`JointHead`.
         sizes: ``hidden``, ``image_units`` and ``joint_units`` of the head.
     """
+
+    def forward(self, x: Tensor, table: Tensor) -> Tensor:
+        return self.forward_head(self.forward_pooled(x), table).astype("float32")
+
     network.table_width = width
+    network.forward = types.MethodType(forward, network)
     replace_head(
         network, lambda linear: JointHead(linear.weight.shape[0], width, linear.weight.shape[1], make_head, **sizes)
     )

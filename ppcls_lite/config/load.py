@@ -115,14 +115,15 @@ def _build_arch(raw: dict[str, Any]) -> dict[str, Any]:
     name = coerce(raw["name"], str, "Arch.name")
     MODELS.entry(name, prefix="Arch.name: ")
     defaults = MODELS.defaults(name)
-    for key in ("num_classes", "in_channels"):  # by default the data set's
+    for key in ("num_classes", "in_channels", "in_features"):  # by default the data set's
         defaults.pop(key, None)
     given = {key: value for key, value in raw.items() if key != "name"}
     return {"name": name, **defaults, **MODELS.check_options(name, given, "Arch.")}
 
 
-# Names that metrics.csv and tables of predictions use themselves.
+# Names that metrics.csv and tables of predictions use themselves, beside those of several heads.
 _RESERVED = ("ema", "exact", "image", "label", "loss", "prediction", "row")
+_COLUMNS_OF_HEADS = ("_probability", "_macro")  # begin names of such columns, after the head's name
 
 
 def _build_heads(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -132,9 +133,10 @@ def _build_heads(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
         key = f"Heads.{name}"
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z]\w{0,39}", name):
             raise UserError(f"Heads: {show(name)} is not a valid name; expected at most 40 letters, digits and _")
-        if name in _RESERVED:
+        if len(raw) > 1 and name in _RESERVED:
             raise UserError(f"Heads: {name} is a column of tables of results; choose another name for the head")
-        if not isinstance(head, dict) or "task" not in head:
+        _check_mapping(head, key)
+        if "task" not in head:
             raise UserError(f"{key}.task is missing; set it to one of {', '.join(TASKS.names())}")
         task = coerce(head["task"], str, f"{key}.task")
         TASKS.entry(task, prefix=f"{key}.task: ")
@@ -144,6 +146,12 @@ def _build_heads(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
         heads[name] = {"task": task, "column": column, **weight, **TASKS.check_options(task, given, f"{key}.")}
     if len(heads) == 1 and "weight" in heads[name]:
         raise UserError(f"{key}.weight is for several heads, and {name} is the only one; leave it out")
+    if len(heads) > 1 and not any(head.get("weight", 1) for head in heads.values()):
+        raise UserError("Heads: the weight of each head is 0, so nothing would be learned; set one above 0")
+    for name in heads:
+        owner = next((one for one in heads if name.startswith(tuple(one + end for end in _COLUMNS_OF_HEADS))), None)
+        if owner is not None:
+            raise UserError(f"Heads: {name} may be a column of results of the head {owner}; choose another name for it")
     return heads
 
 

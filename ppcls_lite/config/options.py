@@ -50,7 +50,8 @@ PositiveFloat = Annotated[float, Range(above=0.0)]
 Width = Annotated[float, Range(above=0.0, high=8.0)]
 NonNegativeFloat = Annotated[float, Range(low=0.0)]
 
-Sizes = tuple[Positive, ...]
+Units = Annotated[int, Range(low=1, high=10_000)]  # of a fully connected layer
+Sizes = tuple[Units, ...]
 Stem = Literal["imagenet", "cifar"]
 VoVStem = Literal["code", "paper", "cifar"]
 Init = Literal["kaiming", "paddle"]

@@ -23,6 +23,8 @@ from ppcls_lite.config.options import (
     PositiveFloat,
     Range,
     Seed,
+    Sizes,
+    Units,
     Workers,
 )
 
@@ -150,9 +152,9 @@ class Optimizer:
 class Table:
     """The layers for a table's numbers and categories, and for an image's features beside them."""
 
-    hidden: Annotated[tuple[Positive, ...], ADDED] = option((8, 4), "units of the layers for the table")
-    image_units: Annotated[Positive, ADDED] = option(4, "units of the layer for the image's features")
-    joint_units: Annotated[Positive, ADDED] = option(4, "units of the layer for both together")
+    hidden: Annotated[Sizes, ADDED] = option((8, 4), "units of the layers for the table")
+    image_units: Annotated[Units, ADDED] = option(4, "units of the layer for the image's features")
+    joint_units: Annotated[Units, ADDED] = option(4, "units of the layer for both together")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import numpy as np
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.text import show
 
+LARGEST = 1e30  # in size; networks compute with float32, which ends at 3.4e38
+
 
 @dataclass(frozen=True)
 class Fields:
@@ -58,7 +60,7 @@ class Fields:
         mean, scale = np.zeros(self.width), (table > 0).any(axis=0).astype(np.float64)
         number = slice(0, len(self.numbers))
         deviation = table[:, number].std(axis=0)
-        mean[number], scale[number] = table[:, number].mean(axis=0), 1 / np.where(deviation > 0, deviation, 1)
+        mean[number], scale[number] = table[:, number].mean(axis=0), 1 / np.where(deviation > 1 / LARGEST, deviation, 1)
         return mean.astype(np.float32), scale.astype(np.float32)
 
     def to_dict(self) -> dict[str, Any]:
@@ -87,14 +89,18 @@ def parse_numbers(cells: Sequence[str], column: str, where: Callable[[int], str]
     """Cells as float64 [N].
 
     Raises:
-        UserError: one of them is not a finite number; ``where`` returns the place of a row from its index.
+        UserError: one of them is not a number of at most ``LARGEST``; ``where`` returns the place of a row from its
+            index.
     """
     values = np.empty(len(cells))
     for i, cell in enumerate(cells):
         try:
-            values[i] = float(cell)
+            values[i] = float(cell) if "_" not in cell else np.nan
         except ValueError:
             values[i] = np.nan
-        if not np.isfinite(values[i]):
-            raise UserError(f"{where(i)}: {column} is {show(str(cell))}, expected a number; correct or remove the row")
+        if not np.abs(values[i]) <= LARGEST:
+            expected = "a number" if not np.isfinite(values[i]) else f"a number from {-LARGEST:g} to {LARGEST:g}"
+            raise UserError(
+                f"{where(i)}: {column} is {show(str(cell))}, expected {expected}; correct or remove the row"
+            )
     return values

@@ -94,7 +94,7 @@ def split_balanced(labels: np.ndarray, size: int, seed: int, what: str) -> tuple
     counts = np.unique(labels, return_counts=True)[1]
     classes = len(counts)
     if counts.min() < 2:
-        raise UserError(f"{what} cannot be met: a class has a single image")
+        raise UserError(f"{what} cannot be met: a class has a single image; remove it, or name another column in Heads")
     if not classes <= size <= len(labels) - classes:
         raise UserError(
             f"{what} asks for {size} of {len(labels)} images; "

@@ -131,7 +131,9 @@ def load_labeled(setup: Setup, path: str) -> Split:
     """
     place = user_path(path)
     if setup.spec.fields is not None:
-        _, split = read_rows(place, setup.config.DataLoader.root, setup.spec.fields, setup.reading)
+        root = setup.config.DataLoader.root
+        rows, split = read_rows(place, root, setup.spec.fields, setup.reading, setup.target_columns)
+        setup.targets(split, rows.where)  # errors name the line
         return split
     if setup.task.name != "classification":
         raise UserError("--data needs a network that predicts one class, or that takes rows of a table")

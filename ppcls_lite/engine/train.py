@@ -197,7 +197,8 @@ def _run(setup: Setup, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
             run_dir.write_classes(classes)
         run_dir.write_result(result)
     logger.info("memory: %s at the peak", describe_bytes(peak_memory()))
-    logger.info("test %s, loss %.4f", task.headline.show(result["score"]), result["test_loss"])
+    loss = "" if task.headline.name == "loss" else f", loss {result['test_loss']:.4f}"
+    logger.info("test %s%s", task.headline.show(result["score"]), loss)
     return result
 
 

@@ -1,6 +1,6 @@
 """Single-label classification with cross entropy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class Classification(Task):
     def __init__(self, classes: Sequence[str], outputs: int, label_smoothing: float = 0.0):
         self.classes, self.outputs, self.label_smoothing = tuple(classes), outputs, label_smoothing
 
-    def encode(self, values: np.ndarray) -> np.ndarray:
+    def encode(self, values: np.ndarray, where: Callable[[int], str] = "row {}".format) -> np.ndarray:
         """Indices of classes, int64 [N], from indices or from the cells of a column of text.
 
         Raises:
@@ -67,9 +67,10 @@ class Classification(Task):
             return values
         index = {name: i for i, name in enumerate(self.classes)}
         cells = [cell.strip() for cell in values]
-        unknown = next((cell for cell in cells if cell not in index), None)
+        unknown = next((i for i, cell in enumerate(cells) if cell not in index), None)
         if unknown is not None:
-            raise UserError(f"there is no class '{unknown}'; {nearest(unknown, index)}")
+            cell = cells[unknown]
+            raise UserError(f"{where(unknown)}: there is no class {show(cell)}; {nearest(cell, index)}")
         return np.array([index[cell] for cell in cells], np.int64)
 
     def soften(self, target: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Multi-label classification: a sigmoid for each label, with binary cross entropy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,7 @@ class MultiLabel(Task):
         self.outputs = self.target_width = len(self.labels)
         self.thresholds = np.broadcast_to(np.array(threshold), self.outputs)
 
-    def encode(self, values: np.ndarray) -> np.ndarray:
+    def encode(self, values: np.ndarray, where: Callable[[int], str] = "row {}".format) -> np.ndarray:
         """Targets uint8 [N, labels], from such targets or from the cells of a column of text.
 
         Raises:
@@ -74,9 +74,11 @@ class MultiLabel(Task):
         if values.dtype != object:
             return values
         cells = [split_cell(cell, self.separator) for cell in values]
-        unknown = sorted(set().union(*cells).difference(self.labels))
-        if unknown:
-            raise UserError(f"there is no label '{unknown[0]}'; {nearest(unknown[0], self.labels)}")
+        known = set(self.labels)
+        unknown = next(((i, label) for i, cell in enumerate(cells) for label in sorted(cell - known)), None)
+        if unknown is not None:
+            place, label = where(unknown[0]), unknown[1]
+            raise UserError(f"{place}: there is no label {show(label)}; {nearest(label, self.labels)}")
         applies = [[label in cell for label in self.labels] for cell in cells]
         return np.array(applies, np.uint8).reshape(len(cells), self.outputs)
 

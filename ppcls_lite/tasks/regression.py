@@ -1,13 +1,14 @@
 """Regression of one number per image."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 
 from ppcls_lite.config.catalog import register_task
 from ppcls_lite.data.dataset import Column
-from ppcls_lite.data.fields import parse_numbers
+from ppcls_lite.data.fields import LARGEST, parse_numbers
 from ppcls_lite.tasks.task import Metric, Sums, Task, require_kind
 from ppcls_lite.utils.errors import UserError
 
@@ -63,22 +64,23 @@ class Regression(Task):
         Raises:
             UserError: a target is 0 with ``mape``, or not above 0 with ``log``.
         """
-        bad = values <= 0 if self.log else (values == 0) & (self.kind == "mape")
+        least = 1 / LARGEST  # what float32 would round to 0
+        bad = values < least if self.log else (np.abs(values) < least) & (self.kind == "mape")
         if bad.any():
             index = int(bad.argmax())
             place = f"{where(index)}: " if where else ""
             expected = "a number above 0 for log: true" if self.log else "a number other than 0 for loss: mape"
             raise UserError(f"{place}the target is {values[index]:g}, expected {expected}; correct or remove the row")
 
-    def encode(self, values: np.ndarray) -> np.ndarray:
+    def encode(self, values: np.ndarray, where: Callable[[int], str] = "row {}".format) -> np.ndarray:
         """Numbers float64 [N], from numbers or from the cells of a column of text.
 
         Raises:
             UserError: as :func:`regression`.
         """
         if values.dtype == object:
-            values = parse_numbers(values, "the target", "row {}".format)
-        self.check(values)
+            values = parse_numbers(values, "the target", where)
+        self.check(values, where)
         return values
 
     def fit(self, target: np.ndarray) -> None:

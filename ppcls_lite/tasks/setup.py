@@ -1,7 +1,7 @@
 """Setups: configurations completed with the description of their data set. Nothing here imports paddle."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ import numpy as np
 from ppcls_lite.arch.registry import check_input_size, default_input_size, model_options, takes_images
 from ppcls_lite.config import load as configs
 from ppcls_lite.config.catalog import TASKS
-from ppcls_lite.config.schema import Config, DataLoader
+from ppcls_lite.config.schema import Config, DataLoader, Table
 from ppcls_lite.data import DataSpec, Reading, Source, Split, open_source
 from ppcls_lite.data.pipeline import Pipeline, parse_transforms
 from ppcls_lite.data.transforms import Normalization, identity, imagenet
 from ppcls_lite.tasks.several import Head, Several
 from ppcls_lite.tasks.task import Task, make_task
 from ppcls_lite.utils.errors import UserError, nearest
+from ppcls_lite.utils.text import show
 
 DISK_IMAGE_SIZE = 224  # default for images on disk
 
@@ -56,9 +57,14 @@ class Setup:
         """The column whose classes the parts of the data have in equal proportions; None for random parts."""
         return self.column if self.task.name == "classification" else None
 
-    def targets(self, split: Split) -> np.ndarray:
-        """The targets of a split as the task's loss takes them."""
-        return self.task.encode(split.targets if self.column is None else split.targets[self.column])
+    def targets(self, split: Split, where: Callable[[int], str] = "row {}".format) -> np.ndarray:
+        """The targets of a split as the task's loss takes them; ``where`` is for :meth:`Task.encode`."""
+        return self.task.encode(split.targets if self.column is None else split.targets[self.column], where)
+
+    @property
+    def target_columns(self) -> tuple[str, ...]:
+        """The columns that the network learns."""
+        return tuple(h.column for h in self.task.heads.values()) if self.column is None else (self.column,)
 
     @property
     def reading(self) -> Reading:
@@ -91,6 +97,7 @@ def complete(config: Config | Setup) -> Setup:
     source = open_source(data.dataset, data.root, data.options)
     spec = source.spec
     column, task = _choose_tasks(config, spec)
+    _check_table(config, spec)
     if config.Global.headline is not None:
         try:
             task.choose_headline(config.Global.headline)
@@ -143,6 +150,18 @@ def _check_inputs(model: str, data: DataLoader, spec: DataSpec) -> None:
         raise UserError(f"DataLoader.{given[0]} is given, but {spec.name} has no images; leave it out")
 
 
+def _check_table(config: Config, spec: DataSpec) -> None:
+    """Check the settings of layers for a table."""
+    if config.Table != Table():
+        if not spec.has_images:
+            raise UserError("Table is for networks of images and a table; leave it out, and set Arch.hidden of mlp")
+        if spec.fields is None or not spec.fields.width:
+            raise UserError(f"Table is given, but {spec.name} has no numbers or categories as input; leave it out")
+    given = config.Arch.get("in_features")
+    if given is not None and not spec.has_images and given != spec.fields.width:
+        raise UserError(f"Arch.in_features is {given}, but a row of {spec.name} has {spec.fields.width}; remove it")
+
+
 def _choose_tasks(config: Config, spec: DataSpec) -> tuple[str | None, Task]:
     """The column and task of the only head, by default classification of the first column; or the task of several."""
     heads = config.Heads or {"": {"task": "classification", "column": next(iter(spec.columns))}}
@@ -159,7 +178,9 @@ def _choose_tasks(config: Config, spec: DataSpec) -> tuple[str | None, Task]:
 def _choose_task(config: Config, spec: DataSpec, name: str, head: dict[str, Any]) -> Task:
     key, column = f"Heads.{name}", head["column"]
     if column not in spec.columns:
-        raise UserError(f"{key}.column is '{column}', which {spec.name} does not have; {nearest(column, spec.columns)}")
+        raise UserError(
+            f"{key}.column is {show(column)}, which {spec.name} does not have; {nearest(column, spec.columns)}"
+        )
     options = {option: value for option, value in head.items() if option not in ("task", "column", "weight")}
     known, given = TASKS.entry(head["task"]).options, config.Arch.get("num_classes") if len(config.Heads) < 2 else None
     if "label_smoothing" in known:
@@ -175,7 +196,9 @@ def _choose_task(config: Config, spec: DataSpec, name: str, head: dict[str, Any]
         task = make_task(head["task"], spec.columns[column], options, f"{key}.")
     except UserError as error:
         text = str(error)
-        raise UserError(text if text.startswith(key) else f"{key}.column is '{column}': {text}") from None
+        about_option = text.partition(" ")[0] in known
+        prefix = "" if text.startswith(key) else f"{key}." if about_option else f"{key}.column is {show(column)}: "
+        raise UserError(f"{prefix}{text}") from None
     if given not in (None, task.outputs):
         raise UserError(f"Arch.num_classes is {given}, but {key} has {task.outputs} output; remove it")
     return task
@@ -189,9 +212,7 @@ def _check_balancing(data: DataLoader, spec: DataSpec, column: str | None, task:
         raise UserError(f"DataLoader.{given[0]} is given, but {what}; leave it out")
     weights, classes = data.class_weights, getattr(task, "classes", ())
     if isinstance(weights, tuple) and len(weights) != len(classes):
-        raise UserError(
-            f"DataLoader.class_weights has {len(weights)} values, but {spec.name} has {len(classes)} classes"
-        )
+        raise UserError(f"DataLoader.class_weights has {len(weights)} values, but {column} has {len(classes)} classes")
     if weights == "balanced" == data.sampler:
         raise UserError("DataLoader.class_weights and DataLoader.sampler are both balanced; leave one out")
 

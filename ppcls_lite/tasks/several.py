@@ -50,9 +50,9 @@ class Several(Task):
     def parts(self) -> dict[str, int]:
         return {name: task.outputs for name, task in self.tasks.items()}
 
-    def encode(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+    def encode(self, values: Mapping[str, np.ndarray], where: Callable[[int], str] = "row {}".format) -> np.ndarray:
         """Targets of all heads, float64 [N, target_width], from values by column."""
-        parts = [head.task.encode(values[head.column]) for head in self.heads.values()]
+        parts = [head.task.encode(values[head.column], where) for head in self.heads.values()]
         return np.concatenate([part.reshape(len(part), -1).astype(np.float64) for part in parts], axis=1)
 
     def soften(self, target: np.ndarray) -> np.ndarray:
@@ -182,7 +182,7 @@ def _prefixed(values: Mapping[str, Mapping[str, Any]], separator: str) -> dict[s
 
 
 def _show(prediction: Any) -> str:
-    return prediction if isinstance(prediction, str) else f"{prediction:.4g}"
+    return (prediction or "(none)") if isinstance(prediction, str) else f"{prediction:.4g}"
 
 
 def restore_several(description: dict[str, Any]) -> Several:

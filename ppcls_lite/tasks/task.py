@@ -3,7 +3,7 @@
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -109,8 +109,12 @@ class Task(ABC):
         """Figures by name, from the sums over all batches."""
         return {}
 
-    def encode(self, values: np.ndarray) -> np.ndarray:
-        """Targets as :meth:`loss` takes them, from the values of a column (see :class:`~ppcls_lite.data.Column`)."""
+    def encode(self, values: np.ndarray, where: Callable[[int], str] = "row {}".format) -> np.ndarray:
+        """Targets as :meth:`loss` takes them, from the values of a column (see :class:`~ppcls_lite.data.Column`).
+
+        Args:
+            where: returns the place of a value for messages, from its index.
+        """
         return values
 
     def soften(self, target: np.ndarray) -> np.ndarray:

@@ -15,7 +15,6 @@ from ppcls_lite.ablation.rows import find_headline
 from ppcls_lite.config import load as configs
 from ppcls_lite.data import dataset as data_sets
 from ppcls_lite.deploy.opening import open_predictor
-from ppcls_lite.engine import callbacks
 from ppcls_lite.engine import evaluate as engine_evaluate
 from ppcls_lite.engine.evaluate import score
 from ppcls_lite.engine.train import train
@@ -270,14 +269,14 @@ def test_label_smoothing_reaches_a_head_of_classes(tiny):
 
 def test_the_best_epoch_has_the_lowest_error(tiny, monkeypatch):
     errors = iter((3.0, 1.0, 2.0, 9.0))
-    original = callbacks.evaluate
+    original = engine_evaluate.evaluate
 
     def evaluate(*arguments):
         scores = original(*arguments)
         scores.values["mae"] = next(errors)
         return scores
 
-    monkeypatch.setattr(callbacks, "evaluate", evaluate)
+    monkeypatch.setattr(engine_evaluate, "evaluate", evaluate)
     head = {"Heads.value": {"task": "regression"}, "DataLoader.val_fraction": 0.1}
     result = train(tiny(**head, **{"Optimizer.lr": {"name": "Constant", "learning_rate": 1e-4}}))
     assert (result["best_val_mae"], result["best_epoch"]) == (1.0, 2)

@@ -100,21 +100,26 @@ def table(
     return Source(spec, load)
 
 
-def read_rows(path: Path, root: str | None, fields: Fields, reading: Reading) -> tuple["Rows", Split]:
+def read_rows(
+    path: Path, root: str | None, fields: Fields, reading: Reading, targets: Sequence[str] = ()
+) -> tuple["Rows", Split]:
     """The rows of a CSV file as input of a trained network, with every column of text as a target.
 
     Args:
         root: the folder or tar archive of images; None for the folder of ``path``.
         fields: the columns that the network takes.
+        targets: columns that are needed besides.
 
     Raises:
         UserError: the file is invalid or lacks one of these columns.
     """
     rows = _read(path)
-    missing = [name for name in (*fields.images, *fields.numbers, *fields.categories) if name not in rows.cells]
-    if missing:
+    inputs = (*fields.images, *fields.numbers, *fields.categories)
+    missing = next((name for name in (*inputs, *targets) if name not in rows.cells), None)
+    if missing is not None:
+        needs = "takes" if missing in inputs else "learns"
         raise UserError(
-            f"{path} lacks the column {show(missing[0])}, which the network takes; {nearest(missing[0], rows.cells)}"
+            f"{path} lacks the column {show(missing)}, which the network {needs}; {nearest(missing, rows.cells)}"
         )
     _check_inputs_filled(rows, fields.images, fields.categories)
     files = _open_images(rows, fields, user_path(root) if root else path.parent, reading) if fields.images else None
@@ -307,7 +312,9 @@ def _find_images(rows: Rows, images: Sequence[str], place: Path) -> FileNames:
         return FileNames.pack(str(place), names)
     if place.is_file():
         return find_members(place, names)
-    raise UserError(f"DataLoader.root {place} does not exist; expected a folder or a tar archive of images")
+    raise UserError(
+        f"{place} does not exist; expected a folder or a tar archive of images in DataLoader.root or --root"
+    )
 
 
 def _fingerprint(parts: Sequence[Rows], names: FileNames | None, paths: Sequence[Path], skip: bool) -> str:
