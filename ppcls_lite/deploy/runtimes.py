@@ -4,7 +4,7 @@ import importlib
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -114,13 +114,17 @@ def _onnxruntime_session(file: Path, threads: int, profile: str | None = None) -
 
 def _open_openvino(file: Path, threads: int) -> Runtime:
     request = _openvino_request(file, threads)
-    names = sorted(one.any_name for one in request.model_inputs)
 
     def run(*inputs: np.ndarray) -> np.ndarray:
-        found = request.infer(dict(zip(names, inputs, strict=True)))
+        found = request.infer(_openvino_feed(request, inputs))
         return _join([found[i] for i in range(len(found))]).copy()
 
     return run
+
+
+def _openvino_feed(request: Any, inputs: Sequence[np.ndarray]) -> dict[Any, np.ndarray]:
+    # An input also has the names of the operators that OpenVINO removed after it, so the names' order tells nothing.
+    return dict(zip(sorted(request.model_inputs, key=lambda one: "table" in one.names), inputs, strict=True))
 
 
 def _openvino_request(file: Path, threads: int, profile: bool = False) -> Any:
@@ -188,7 +192,7 @@ def _profile_onnxruntime(path: Path, inputs: list[np.ndarray], threads: int, rou
 
 def _profile_openvino(path: Path, inputs: list[np.ndarray], threads: int, rounds: int) -> Calls:
     request = _openvino_request(path, threads, profile=True)
-    feed, calls = dict(zip(sorted(one.any_name for one in request.model_inputs), inputs, strict=True)), []
+    feed, calls = _openvino_feed(request, inputs), []
     for i in range(WARMUP + rounds):
         request.infer(feed)
         if i >= WARMUP:
