@@ -224,3 +224,12 @@ def test_predictions_of_test_samples_are_written_with_their_labels(run, tmp_path
     if run.result["task"] == "classification":
         right = np.mean([row["label"] == row["prediction"] for row in written])
         assert right == pytest.approx(run.result["test_top1"])
+
+
+def test_scores_of_many_classes_of_a_head_have_a_file(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("ppcls_lite.engine.train.MAX_ROWS", 9)
+    heads = {"a": {"task": "classification", "column": "label"}, "b": {"task": "regression", "column": "value"}}
+    result = train(tiny(**{"Heads": heads, "Global.epochs": 2, "Optimizer.lr.learning_rate": 1e-3}))
+    assert "test_a_classes" not in result and "test_a_macro_f1" in result
+    with open(tmp_path / "run" / "test_a_classes.csv") as file:
+        assert [row["class"] for row in csv.DictReader(file)] == list("0123456789")
