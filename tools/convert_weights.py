@@ -2,10 +2,13 @@
 
 python tools/convert_weights.py resnet50-0676ba61.pth --model resnet50 --output weights/resnet50.safetensors
 python tools/convert_weights.py oct_resnet50.safetensors --model oct_resnet50 --output weights/oct_resnet50.pdparams
+python tools/convert_weights.py backbone.tflite head.tflite --model mobilenet_v1 --output weights/mobilenet.safetensors
 
 CHECKPOINT is from d-li14/octconv.pytorch (oct_*), stigma0617/VoVNet.pytorch (vovnet*), torchvision (resnet50 to 152,
-densenet*), or a .pdparams file of the blog article (oct_*). Files with other suffixes than
-.safetensors and .pdparams need PyTorch (pip install -r requirements-convert.txt); code in them is not run.
+densenet*), akamaster/pytorch_resnet_cifar10 (resnet20, resnet56), a TFLite file of mobilenet_v1, of any width, or a
+.pdparams file of the blog article (oct_*). Only TFLite takes several, where a network is in several files: the first
+layers first. TFLite files and those of PyTorch, which have any other suffix than .safetensors and .pdparams, need
+pip install -r requirements-convert.txt; code in them is not run.
 """
 
 import sys
@@ -22,7 +25,7 @@ SUFFIXES = (".safetensors", ".pdparams")
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="file to read")
+    parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="file to read")
     parser.add_argument("--model", required=True, metavar="NAME", help="the network, a name of tools/summary.py --list")
     parser.add_argument("--output", required=True, metavar="PATH", help="file to write: .safetensors or .pdparams")
     parser.add_argument(
@@ -35,11 +38,11 @@ def main() -> None:
     from ppcls_lite.weights.convert import convert
     from ppcls_lite.weights.load import write_weights
 
-    converted = convert(args.checkpoint, args.model)
+    converted = convert(args.checkpoints, args.model)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_weights(converted.weights, output)
     count = sum(array.size for array in converted.weights.values())
-    print(f"read     {args.checkpoint}, names of {converted.source}")
+    print(f"read     {', '.join(args.checkpoints)}, names of {converted.source}")
     print(f"fits     {args.model}: {len(converted.weights)} arrays, {count:,} values")
     print(f"wrote    {output} ({output.stat().st_size / 2**20:.1f} MiB)")
     options = "".join(f", {key}: {str(value).lower()}" for key, value in converted.options.items())

@@ -12,7 +12,7 @@ NORMS = (nn.BatchNorm2D, nn.BatchNorm)  # paddle.vision's DenseNet has the latte
 
 
 class Backbone:
-    """Mixin of all networks: ``forward(x) = head(pool_features(forward_features(x)[-1]))``, in float32.
+    """Mixin of all networks: ``forward(x) = forward_head(pool_features(forward_features(x)[-1]))``, in float32.
 
     A network defines ``forward_features``, from images [N, C, H, W] to the outputs of its stages, of which the last is
     a tensor; ``pool_features``, from that tensor to pooled features [N, F]; and ``head_name``, the path of its last
@@ -26,13 +26,15 @@ class Backbone:
     table_width = 0
 
     def forward(self, x: Tensor, table: Tensor | None = None) -> Tensor:
-        features = self.forward_pooled(x)
-        outputs = get_head(self)(features) if table is None else get_head(self)(features, table)
-        return outputs.astype("float32")
+        return self.forward_head(self.forward_pooled(x), table).astype("float32")
 
     def forward_pooled(self, x: Tensor) -> Tensor:
         """Input of the last layer [N, F]."""
         return self.pool_features(self.forward_features(x)[-1])
+
+    def forward_head(self, x: Tensor, table: Tensor | None = None) -> Tensor:
+        """Output [N, outputs] of the last layer, from its input [N, F] and a table's rows if it takes them."""
+        return get_head(self)(x) if table is None else get_head(self)(x, table)
 
 
 def blank_inputs(network: nn.Layer, channels: int, size: int) -> list[Tensor]:

@@ -58,7 +58,7 @@ class Global:
     pretrained_model: str | None = option(
         None,
         "weights to start from, whose head may have other outputs, or to evaluate: a run folder, a .pdparams or "
-        ".safetensors file",
+        ".safetensors file, or imagenet for those that Paddle publishes",
     )
     checkpoints: str | None = option(None, "start from the state of another run: its folder, or one of its checkpoints")
     resume: Literal["auto"] | None = option(None, "auto continues the run in output_dir, or starts a new one there")

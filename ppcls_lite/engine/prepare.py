@@ -15,6 +15,7 @@ from ppcls_lite.arch.base import freeze_backbone
 from ppcls_lite.arch.mlp import find_table_branch
 from ppcls_lite.config.schema import AMP, Config
 from ppcls_lite.data import Dataset
+from ppcls_lite.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Normalization
 from ppcls_lite.data.workers import WORKER_KILLED
 from ppcls_lite.engine import build
 from ppcls_lite.runs.average import WeightAverage
@@ -28,6 +29,7 @@ from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.utils import processes
 from ppcls_lite.utils.device import on_gpu, select_device
 from ppcls_lite.utils.errors import TrainingError, UserError
+from ppcls_lite.weights import published
 from ppcls_lite.weights.load import find_weights, load_initial
 
 logger = logging.getLogger(__name__)
@@ -136,7 +138,8 @@ def prepare(setup: Setup, run_dir: RunDir) -> Prepared:
             )
         processes.raise_everywhere(lambda: load_checkpoint(model, checkpoint, scaling, updates, average))
     elif config.Global.pretrained_model:
-        fresh = processes.raise_everywhere(lambda: load_initial(network, config.Global.pretrained_model))
+        weights = processes.on_rank0(lambda: find_weights(config.Global.pretrained_model, config.Arch["name"]))
+        fresh = processes.raise_everywhere(lambda: load_initial(network, weights))
         if average is not None:
             average.reset()
     progress.processes = now
@@ -155,17 +158,20 @@ def log_initial_weights(setup: Setup, prepared: Prepared) -> None:
                 "set Global.pretrained_model"
             )
         return
-    weights = find_weights(config.Global.pretrained_model)
+    weights = find_weights(config.Global.pretrained_model, config.Arch["name"])
     logger.info("weights from %s", weights)
     if prepared.fresh:
         more = f" and {len(prepared.fresh) - 3} more" if len(prepared.fresh) > 3 else ""
         names = ", ".join(prepared.fresh[:3]) + more
         logger.info("%s start fresh, since the head of these weights has another size", names)
     metadata = next((folder / METADATA for folder in run_folders(weights) if (folder / METADATA).is_file()), None)
-    if metadata is None:
-        return
     try:
-        known = Metadata.from_json(metadata.read_text(encoding="utf-8", errors="replace"), metadata)
+        if config.Global.pretrained_model == published.NAME:
+            known = Normalization(IMAGENET_MEAN, IMAGENET_STD)
+        elif metadata is not None:
+            known = Metadata.from_json(metadata.read_text(encoding="utf-8", errors="replace"), metadata)
+        else:
+            return
     except UserError as error:
         logger.warning("warning: %s; whether these weights need another mean and std is unknown", error)
         return

@@ -10,8 +10,9 @@ from ppcls_lite.arch.registry import (
     MODELS,
     build_model,
     check_input_size,
-    fixed_input_size,
+    default_input_size,
     model_options,
+    smallest_input_size,
     takes_images,
 )
 from ppcls_lite.config.files import parse_yaml
@@ -111,5 +112,6 @@ def _from_model(text: str, image_size: int | None) -> Subject:
     values = {key: option.default for key, option in known.items()} | options
     if not takes_images(model):
         return Subject(text, model, 0, 0, options, table_width=values["in_features"])
-    size = image_size or fixed_input_size(model) or (224 if values["num_classes"] == 1000 else CIFAR_SIZE)
+    usual = max(224 if values["num_classes"] == 1000 else CIFAR_SIZE, smallest_input_size(model))
+    size = image_size or default_input_size(model) or usual
     return Subject(text, model, size, values.get("in_channels", 3), options)

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from ppcls_lite.arch.base import get_head
 from ppcls_lite.utils.text import escape
 
 
@@ -50,8 +49,7 @@ def grad_cam(
     """
     image.stop_gradient = False  # gradients must reach all stages of a network whose parameters are frozen
     features = network.forward_features(image)
-    inputs = [network.pool_features(features[-1])] + ([] if table is None else [table])
-    outputs = get_head(network)(*inputs)[0]
+    outputs = network.forward_head(network.pool_features(features[-1]), table)[0]
     layers = {"last stage": features[-1]}
     octave = [(number, pair) for number, pair in enumerate(features, 1) if isinstance(pair, tuple)]
     if octave:

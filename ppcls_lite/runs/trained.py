@@ -14,6 +14,7 @@ from ppcls_lite.tasks.network import build_headed, prepare_input
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.tasks.task import Task
 from ppcls_lite.utils.errors import UserError
+from ppcls_lite.weights import published
 from ppcls_lite.weights.load import find_weights, load_pretrained
 
 
@@ -28,9 +29,12 @@ def choose_weights(config: Config, config_file: str | Path, overrides: list[str]
     """
     asked = is_set("Global.pretrained_model", overrides)
     own = own_folder(config_file)
+    path = (not asked and own) or config.Global.pretrained_model or config.Global.output_dir
     try:
-        return find_weights((not asked and own) or config.Global.pretrained_model or config.Global.output_dir)
+        return find_weights(path, config.Arch["name"])
     except UserError as error:
+        if path == published.NAME:
+            raise
         raise UserError(f"trained weights are needed, but {error}, with -o Global.pretrained_model=PATH") from None
 
 

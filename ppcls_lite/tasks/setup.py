@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ppcls_lite.arch.registry import check_input_size, fixed_input_size, model_options, takes_images
+from ppcls_lite.arch.registry import check_input_size, default_input_size, model_options, takes_images
 from ppcls_lite.config import load as configs
 from ppcls_lite.config.catalog import TASKS
 from ppcls_lite.config.schema import Config, DataLoader
@@ -105,8 +105,7 @@ def complete(config: Config | Setup) -> Setup:
     channels = _choose_channels(config.Arch, spec)
     if "in_channels" in model_options(arch["name"]):
         arch["in_channels"] = channels
-    fixed = fixed_input_size(arch["name"]) if spec.image_size is None else None
-    size = data.image_size or spec.image_size or fixed or DISK_IMAGE_SIZE
+    size = data.image_size or spec.image_size or default_input_size(arch["name"]) or DISK_IMAGE_SIZE
     check_input_size(arch["name"], size, "DataLoader.image_size")
     most = spec.image_size or size
     if data.crop_padding > most:

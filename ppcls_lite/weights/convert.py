@@ -1,12 +1,13 @@
 """Conversion of other projects' weights: renames parameters and transposes fully connected layers.
 
-Supported are d-li14/octconv.pytorch, stigma0617/VoVNet.pytorch, pytorch/vision (resnet.py, densenet.py), and the
-article's checkpoints, which are Paddle files and have a bias in all convolutions.
+Supported are d-li14/octconv.pytorch, stigma0617/VoVNet.pytorch, pytorch/vision (resnet.py, densenet.py),
+akamaster/pytorch_resnet_cifar10, MobileNetV1 as TFLite, and the article's checkpoints, which are Paddle files and
+have a bias in all convolutions.
 """
 
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,67 +16,49 @@ import numpy as np
 
 from ppcls_lite.config.catalog import MODELS
 from ppcls_lite.utils.errors import UserError, nearest
+from ppcls_lite.weights import names, tensorflow_lite
 from ppcls_lite.weights.load import SAFETENSORS, SUFFIX, load_weights, read_safetensors, read_weights
-
-Rule = tuple[str, str | Callable[[re.Match], str]]
-
-
-def _osa(match: re.Match) -> str:
-    stage, module, layer, kind = match.groups()
-    place = "concat" if layer == "concat" else f"aggregation.{layer}"
-    return f"stages.{int(stage) - 2}.{int(module) - 1}.{place}.{'conv' if kind == 'conv' else 'bn'}."
-
-
-def _dense_layer(match: re.Match) -> str:
-    block, layer, kind, number = match.groups()
-    own = "_batch_norm" if kind == "norm" else "_conv"
-    return f"db_conv_{int(block) + 1}.conv{int(block) + 1}_{layer}.bn_ac_func{number}.{own}."
-
-
-def _transition(match: re.Match) -> str:
-    own = "_batch_norm" if match[2] == "norm" else "_conv"
-    return f"tr_conv{int(match[1]) + 1}_blk.conv_ac_func.{own}."
-
-
-# The first rule that matches the beginning of a name replaces the matched part.
-_RESNET: list[Rule] = [
-    (r"(layer\d+\.\d+)\.conv(\d)\.", r"\1.conv\2.conv.conv_h2h."),
-    (r"(layer\d+\.\d+)\.bn(\d)\.", r"\1.conv\2.bn_h."),
-    (r"(layer\d+\.\d+\.downsample)\.0\.", r"\1.0.conv.conv_h2h."),
-    (r"(layer\d+\.\d+\.downsample)\.1\.", r"\1.0.bn_h."),
-]
-_DENSENET: list[Rule] = [
-    (r"features\.conv0\.", "conv1_func._conv."),
-    (r"features\.norm0\.", "conv1_func._batch_norm."),
-    # Before torchvision 0.3, norm1 was norm.1.
-    (r"features\.denseblock(\d+)\.denselayer(\d+)\.(norm|conv)\.?(\d)\.", _dense_layer),
-    (r"features\.transition(\d+)\.(norm|conv)\.", _transition),
-    (r"features\.norm5\.", "batch_norm."),
-    (r"classifier\.", "out."),
-]
-_VOVNET: list[Rule] = [
-    (r"stem\.stem_(\d)/conv\.", lambda match: f"stem.{int(match[1]) - 1}.conv."),
-    (r"stem\.stem_(\d)/norm\.", lambda match: f"stem.{int(match[1]) - 1}.bn."),
-    (r"stage(\d)\.OSA\d_(\d+)\.(layers\.\d|concat)\.OSA\w+/(conv|norm)\.", _osa),
-    (r"classifier\.", "fc."),
-]
+from ppcls_lite.weights.tensorflow_lite import identity_norm
 
 
 @dataclass(frozen=True)
 class Source:
-    """A project: the models it has weights of, the rules for their names, and whether its files are Paddle files."""
+    """A project: the models it has weights of, and the rules for their names.
+
+    Its files may be Paddle files, and have to be ``complete``d by parameters that only our network has.
+    """
 
     models: tuple[str, ...]
-    rules: list[Rule]
+    rules: list[names.Rule]
     paddle: bool = False
+    complete: Callable[[dict[str, np.ndarray]], None] = lambda weights: None
+
+
+def _add_shortcuts(weights: dict[str, np.ndarray]) -> None:
+    """Add option A's shortcuts (ResNet paper, section 4.2) as projections: every second pixel, zeros as new channels.
+
+    pytorch_resnet_cifar10 adds half of the zeros before and half after the channels.
+    """
+    for stage in (2, 3):
+        block = f"layer{stage}.0"
+        before = weights.get(f"{block}.conv1.conv.conv_h2h.weight")
+        if before is None or before.ndim != 4:
+            continue  # the check against the network names what is missing
+        channels_out, channels_in = before.shape[:2]
+        projection = np.eye(channels_out, channels_in, -((channels_out - channels_in) // 2), dtype=np.float32)
+        weights[f"{block}.downsample.0.conv.conv_h2h.weight"] = projection[:, :, None, None]
+        weights |= identity_norm(f"{block}.downsample.0.bn_h", np.zeros(channels_out, np.float32))
 
 
 _OCTAVE = ("oct_mobilenet", "oct_resnet26", "oct_resnet50", "oct_resnet101", "oct_resnet152", "oct_resnet200")
 SOURCES = {
     "octconv.pytorch": Source(_OCTAVE, []),
-    "vovnet.pytorch": Source(("vovnet27_slim", "vovnet39", "vovnet57"), _VOVNET),
-    "torchvision": Source(("resnet50", "resnet101", "resnet152"), _RESNET),
-    "torchvision's densenet": Source(("densenet121", "densenet161", "densenet169", "densenet201"), _DENSENET),
+    "vovnet.pytorch": Source(("vovnet27_slim", "vovnet39", "vovnet57"), names.VOVNET),
+    "torchvision": Source(("resnet50", "resnet101", "resnet152"), names.RESNET),
+    "torchvision's densenet": Source(("densenet121", "densenet161", "densenet169", "densenet201"), names.DENSENET),
+    "pytorch_resnet_cifar10": Source(
+        ("resnet20", "resnet56"), [*names.RESNET, (r"linear\.", "fc.")], complete=_add_shortcuts
+    ),
     "article": Source(_OCTAVE, [], paddle=True),
 }
 
@@ -89,42 +72,55 @@ class Converted:
     options: dict[str, Any]
 
 
-def convert(path: str | Path, model: str) -> Converted:
+def convert(paths: str | Path | Sequence[str | Path], model: str) -> Converted:
     """Read another project's checkpoint as weights of ``model``, and check that they fit the network.
 
     Args:
-        path: a ``.safetensors`` file, a ``.pdparams`` file (of the article), or a PyTorch checkpoint of any suffix.
+        paths: a ``.safetensors`` file, a ``.pdparams`` file (of the article), a PyTorch checkpoint of any other suffix,
+            or one or several ``.tflite`` files that make up a network, the first layers first.
         model: one of ``list_models()``.
 
     Raises:
         UserError: the model is unknown or not supported, or the file cannot be read or does not fit it.
     """
-    path = Path(path)
+    paths = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    are_tflite = [path.suffix == tensorflow_lite.SUFFIX for path in paths]
+    if len(paths) > 1 and not all(are_tflite):
+        raise UserError(
+            f"{', '.join(map(str, paths))} are several files, expected one, or several {tensorflow_lite.SUFFIX} files"
+        )
+    if are_tflite[0]:
+        weights, name, options = _convert_tflite(paths, model)
+    else:
+        weights, name, options = _convert_checkpoint(paths[0], model)
+    load_weights(MODELS.factory(model)(**options), weights, ", ".join(map(str, paths)))
+    return Converted(weights, name, options)
+
+
+def _convert_tflite(paths: list[Path], model: str) -> tuple[dict[str, np.ndarray], str, dict[str, Any]]:
+    MODELS.entry(model)  # raises for an unknown model
+    if model != "mobilenet_v1":
+        raise UserError(f"{tensorflow_lite.SUFFIX} files of {model} are not supported; known: mobilenet_v1")
+    weights, options = tensorflow_lite.read_mobilenet(paths)
+    return weights, "TFLite", options
+
+
+def _convert_checkpoint(path: Path, model: str) -> tuple[dict[str, np.ndarray], str, dict[str, Any]]:
     name, source = _find_source(model, paddle=path.suffix == SUFFIX)
     weights = {}
     for old, array in _read(path).items():
         if old.endswith("num_batches_tracked"):
             continue
-        new = rename(old, source.rules)
+        new = names.rename(old, source.rules)
         if new in weights:
             raise UserError(f"{path} has {new} twice, also as {old}; expected the checkpoint of a single network")
         # PyTorch's fully connected weights are [out, in], Paddle's [in, out].
         weights[new] = array.T.copy() if array.ndim == 2 and not source.paddle else array
+    source.complete(weights)
     options: dict[str, Any] = {"num_classes": _count_classes(weights, path)}
     if any(re.search(r"conv(_h2h)?\.bias$", key) for key in weights) and "bias" in MODELS.entry(model).options:
         options["bias"] = True
-    load_weights(MODELS.factory(model)(**options), weights, path)
-    return Converted(weights, name, options)
-
-
-def rename(name: str, rules: list[Rule]) -> str:
-    """Translate a parameter name of another project."""
-    name = name.removeprefix("module.")  # added by DataParallel
-    for pattern, replacement in rules:
-        name, count = re.subn(f"^{pattern}", replacement, name)
-        if count:
-            break
-    return re.sub(r"running_var$", "_variance", re.sub(r"running_mean$", "_mean", name))
+    return weights, name, options
 
 
 def _find_source(model: str, paddle: bool) -> tuple[str, Source]:

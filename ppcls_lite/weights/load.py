@@ -10,22 +10,25 @@ from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.files import replacing, user_path
 from ppcls_lite.utils.resources import check_room
 from ppcls_lite.utils.text import show
-from ppcls_lite.weights import pickles
+from ppcls_lite.weights import names, pickles, published
 
 SUFFIX, SAFETENSORS = ".pdparams", ".safetensors"
 SUFFIXES = (SUFFIX, SAFETENSORS)
 
 
-def find_weights(path: str | Path) -> Path:
+def find_weights(path: str | Path, model: str | None = None) -> Path:
     """Find a weights file.
 
     Args:
         path: a file with or without its suffix (``.pdparams``, else ``.safetensors``), a run folder (``best.pdparams``,
-            else ``last.pdparams``), or a checkpoint folder of a run (``model.pdparams``).
+            else ``last.pdparams``), a checkpoint folder of a run (``model.pdparams``), or, if there is a ``model``,
+            ``imagenet`` for the weights that Paddle publishes of it (see :func:`published.fetch`).
 
     Raises:
         UserError: not found.
     """
+    if model is not None and str(path) == published.NAME:
+        return published.fetch(model)
     path = user_path(path)
     if path.is_dir():
         candidates = [path / f"{name}{suffix}" for name in ("best", "last", "model") for suffix in SUFFIXES]
@@ -112,7 +115,7 @@ def load_pretrained(network, path: str | Path) -> Path:
         UserError: they cannot be read or do not fit; the network is unchanged.
     """
     path = find_weights(path)
-    load_weights(network, read_weights(path), path)
+    load_weights(network, names.from_paddle_vision(read_weights(path), network), path)
     return path
 
 
@@ -126,7 +129,8 @@ def load_initial(network, path: str | Path) -> list[str]:
         UserError: as :func:`load_pretrained`; the network is unchanged.
     """
     path = find_weights(path)
-    own, weights, head = network.state_dict(), read_weights(path), f"{network.head_name}."
+    own, head = network.state_dict(), f"{network.head_name}."
+    weights = names.from_paddle_vision(read_weights(path), network)
     before, now = (
         {name: list(value.shape) for name, value in state.items() if name.startswith(head)} for state in (weights, own)
     )

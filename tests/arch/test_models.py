@@ -8,16 +8,42 @@ import paddle
 import pytest
 from paddle.nn import functional as F
 
-from ppcls_lite.arch import OctaveConv, build_model, list_models, model_options
-from ppcls_lite.arch.registry import fixed_input_size
+from ppcls_lite.arch import OctaveConv, build_model, model_options
+from ppcls_lite.arch.base import StandardizedLinear, replace_head
+from ppcls_lite.arch.registry import (
+    MODELS,
+    check_input_size,
+    default_input_size,
+    fixed_input_size,
+    image_models,
+    smallest_input_size,
+)
+from ppcls_lite.arch.vision import Dropout, averages
+from ppcls_lite.arch.xception import SeparableBN
 from ppcls_lite.measure.complexity import count_macs, count_params
+from ppcls_lite.measure.subject import parse_subjects
 from ppcls_lite.utils.errors import UserError
+from ppcls_lite.weights.load import load_weights
+from ppcls_lite.weights.names import from_paddle_vision
 
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
 ARTICLE = json.loads((Path(__file__).parent / "article_state_dict.json").read_text())
 
 
-@pytest.fixture(scope="module", params=list_models())
+UNPADDED = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1", "xception")  # layers that leave borders out
+
+WRAPPED = (  # one of every class of paddle.vision
+    *("vgg11", "inception_v3", "googlenet", "squeezenet1_0", "squeezenet1_1", "shufflenet_v2_x0_25"),
+    *("shufflenet_v2_swish", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "resnext50_32x4d"),
+)
+OWN = ("oct_mobilenet", "oct_resnet20", "vovnet27_slim", "densenet_cifar", "densenet121", "osa40_5x43", "alexnet")
+
+
+# Each of our networks, and one of every class of those that are paddle.vision's.
+TESTED = [name for name in image_models() if name in WRAPPED or MODELS.entry(name).module != "ppcls_lite.arch.vision"]
+
+
+@pytest.fixture(scope="module", params=TESTED)
 def built(request):
     """(name, network with 7 classes); built once for all tests of a model."""
     paddle.seed(0)
@@ -25,10 +51,10 @@ def built(request):
 
 
 def images(name, n, height, width):
-    """Random images that a model takes: of its channels, and of its side where that is fixed."""
+    """Random images that a model takes: of its channels, of its side where that is fixed, and large enough."""
     channels = model_options(name)["in_channels"].default if "in_channels" in model_options(name) else 3
-    fixed = fixed_input_size(name)
-    return paddle.randn([n, channels, fixed or height, fixed or width])
+    fixed, smallest = fixed_input_size(name), smallest_input_size(name)
+    return paddle.randn([n, channels, fixed or max(height, smallest), fixed or max(width, smallest)])
 
 
 def test_params_and_macs_equal_the_golden_file(built):
@@ -57,7 +83,7 @@ def test_features_have_the_declared_channels_and_strides(built):
     for feature, stride, channels in zip(features, network.feature_strides, network.feature_channels, strict=True):
         pair = feature if isinstance(feature, tuple) else (feature,)
         assert sum(branch.shape[1] for branch in pair) == channels
-        if fixed_input_size(name):  # their convolutions leave borders out: strides are nominal
+        if fixed_input_size(name) or name in UNPADDED:  # strides are nominal
             continue
         assert pair[0].shape[2:] == [64 // stride, 64 // stride]
         if len(pair) == 2:
@@ -187,6 +213,84 @@ def test_alpha_0_with_strides_equals_paddle_vision_forward_and_backward(name, th
     np.testing.assert_allclose(ours(x).numpy(), vision(x).numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", WRAPPED)
+def test_wrapped_networks_equal_those_of_paddle_vision_in_evaluation_and_training(name):
+    size = max(64, smallest_input_size(name))
+    size = 224 if name == "googlenet" else size  # its auxiliary classifiers take no other
+    paddle.seed(0)
+    ours, vision = build_model(name, num_classes=5), getattr(paddle.vision.models, name)(num_classes=5)
+    weights = {key: value.numpy() for key, value in vision.state_dict().items()}
+    load_weights(ours, from_paddle_vision(weights, ours), name)
+    x = paddle.randn([2, 3, size, size])
+
+    def outputs(network):
+        out = network(x)
+        return (out[0] if isinstance(out, list | tuple) else out).numpy()
+
+    for network in (ours, vision):
+        network.eval()
+    with paddle.no_grad():
+        np.testing.assert_allclose(outputs(ours), outputs(vision), rtol=1e-4, atol=1e-5)
+        for network in (ours, vision):
+            network.train()
+            for layer in network.sublayers():
+                if isinstance(layer, paddle.nn.Dropout):
+                    layer.eval()  # random; that it scales as the other does is seen above
+        np.testing.assert_allclose(outputs(ours), outputs(vision), rtol=1e-3, atol=1e-4)
+
+
+def test_dropout_that_is_scaled_in_inference_equals_paddle_s():
+    ours, theirs = Dropout(0.4), paddle.nn.Dropout(0.4, mode="downscale_in_infer")
+    x = paddle.randn([50, 50])
+    for layer in (ours, theirs):
+        paddle.seed(3)
+        layer.result = layer(x).numpy()
+    np.testing.assert_allclose(ours.result, theirs.result, rtol=1e-6)
+    for layer in (ours, theirs):
+        layer.eval()
+    np.testing.assert_allclose(ours(x).numpy(), theirs(x).numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("side", [1, 2, 5, 8, 16])
+def test_matrices_of_averages_are_adaptive_pooling(side):
+    x = paddle.randn([2, 3, side, 7])
+    expected = F.adaptive_avg_pool2d(x, 7).numpy()
+    np.testing.assert_allclose((paddle.to_tensor(averages(side, 7)) @ x).numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_squeezenet_takes_heads_of_other_tasks():
+    network = build_model("squeezenet1_1", num_classes=1)
+    replace_head(network, lambda linear: StandardizedLinear(linear, mean=-5.0, std=2.0))
+    network.eval()
+    x = paddle.randn([2, 3, 64, 64])
+    features = network.forward_pooled(x).mean([1, 2])  # [2, 512]
+    expected = features @ network._conv9.weight * 2 + network._conv9.bias * 2 - 5
+    np.testing.assert_allclose(network(x).numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_xception_has_the_parameters_of_keras():
+    network = build_model("xception", init="paddle")
+    statistics = sum(int(p.size) for p in network.parameters() if p.stop_gradient)
+    assert (count_params(network), count_params(network) + statistics) == (22_855_952, 22_910_480)
+    assert sum(isinstance(layer, SeparableBN) for layer in network.sublayers()) == 34
+
+
+@pytest.mark.parametrize(("name", "smallest"), [("inception_v3", 75), ("squeezenet1_0", 35), ("vgg11", 32)])
+def test_too_small_images_are_refused(name, smallest):
+    check_input_size(name, smallest, "size")
+    with pytest.raises(UserError, match=f"size is {smallest - 1}, expected {smallest} to 4096"):
+        check_input_size(name, smallest - 1, "size")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("xception", 299), ("inception_v3:num_classes=10", 299), ("googlenet:num_classes=10", 61)]
+)
+def test_networks_are_measured_at_the_size_they_are_made_for(text, size):
+    assert default_input_size("resnet50") is None and default_input_size("lenet") == 28
+    (subject,) = parse_subjects([text])
+    assert subject.image_size == size
+
+
 def test_alpha_0_with_pooling_is_the_plain_network_pooled():
     """The arm that separates pooling from the octave is one argument away, with the same parameters."""
     plain, pooled = build_model("resnet20", num_classes=10), build_model("resnet20", num_classes=10, downsample="pool")
@@ -255,9 +359,7 @@ def test_wrong_names_and_options_are_answered_with_the_nearest_right_one(name, o
         build_model(name, **options)
 
 
-@pytest.mark.parametrize(
-    "name", ["oct_mobilenet", "oct_resnet20", "vovnet27_slim", "densenet_cifar", "densenet121", "osa40_5x43", "alexnet"]
-)
+@pytest.mark.parametrize("name", [*OWN, *WRAPPED, "xception"])
 def test_every_class_of_network_can_be_traced(name):
     """What graphs and export are made from."""
     network = build_model(name)

@@ -4,7 +4,7 @@ import paddle
 import pytest
 
 from ppcls_lite.arch import build_model, model_options
-from ppcls_lite.arch.registry import fixed_input_size
+from ppcls_lite.arch.registry import fixed_input_size, smallest_input_size
 from ppcls_lite.deploy.export import randomize_batch_norm
 from ppcls_lite.tasks.classification import Classification
 from ppcls_lite.tasks.metadata import Metadata
@@ -18,7 +18,7 @@ def random_network():
         paddle.seed(0)
         network = build_model(name, **options)
         known = model_options(name)
-        size = fixed_input_size(name) or image_size
+        size = fixed_input_size(name) or max(image_size, smallest_input_size(name))
         channels = options.get("in_channels", known["in_channels"].default if "in_channels" in known else 3)
         randomize_batch_norm(network, size, channels)
         classes = options.get("num_classes", known["num_classes"].default)

@@ -23,6 +23,7 @@ SMALL = {
     "oct_mobilenet": {"scale": 0.25, "alpha": 1.0, "num_classes": 7},
     "oct_resnet20": {},
     "osa40_5x43": {},
+    "squeezenet1_1": {"num_classes": 10},
     "vovnet27_slim": {"stem": "cifar", "bottleneck": True, "num_classes": 10},
 }
 

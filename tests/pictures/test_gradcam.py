@@ -6,12 +6,16 @@ import pytest
 from paddle import nn
 from paddle.nn import functional as F
 
-from ppcls_lite.arch import build_model, list_models, model_options
+from ppcls_lite.arch import build_model, model_options
 from ppcls_lite.arch.base import Backbone
-from ppcls_lite.arch.registry import fixed_input_size, takes_images
+from ppcls_lite.arch.registry import fixed_input_size, image_models, smallest_input_size
 from ppcls_lite.pictures.gradcam import Explanation, draw_explanations, enlarge, grad_cam
 
-LARGE = ("101", "152", "161", "169", "200", "201", "vovnet39", "vovnet57")  # the same classes as smaller networks
+# The same classes as smaller networks.
+LARGE = (
+    *("101", "152", "161", "169", "200", "201", "vovnet39", "vovnet57"),
+    *("vgg13", "vgg16", "vgg19", "64x4d", "x1_0", "x1_5", "x2_0"),
+)
 
 
 class Corner(Backbone, nn.Layer):
@@ -67,15 +71,13 @@ def test_with_average_pooling_it_is_the_class_activation_map(name, rng):
     assert outputs == pytest.approx(network(image).numpy()[0])
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in list_models() if takes_images(name) and not any(part in name for part in LARGE)]
-)
+@pytest.mark.parametrize("name", [name for name in image_models() if not any(part in name for part in LARGE)])
 def test_every_network_has_maps_and_octave_networks_one_for_each_branch(name):
     paddle.seed(0)
     options = model_options(name)
     network = build_model(name, num_classes=4)
     network.eval()
-    size = fixed_input_size(name) or 64
+    size = fixed_input_size(name) or max(64, smallest_input_size(name))
     channels = options["in_channels"].default if "in_channels" in options else 3
     image = paddle.randn([1, channels, size, size])
     outputs, maps = grad_cam(network, image, lambda values: int(values.argmax()))

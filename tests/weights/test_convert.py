@@ -13,7 +13,7 @@ from ppcls_lite.arch import build_model
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.weights import convert as converting
 from ppcls_lite.weights.convert import SOURCES, convert
-from ppcls_lite.weights.load import load_pretrained
+from ppcls_lite.weights.load import load_pretrained, load_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -104,6 +104,40 @@ def test_names_of_torchvision_s_first_densenet_checkpoints_are_known(checkpoint)
     assert set(old) != set(foreign)
     safetensors.numpy.save_file(old, path)
     assert set(convert(path, "densenet121").weights) == set(own)
+
+
+@pytest.mark.parametrize("model", ["resnet20", "resnet56"])
+def test_shortcuts_without_parameters_become_exact_projections(model, tmp_path):
+    """pytorch_resnet_cifar10 (option A): every second pixel, and zeros as channels, half before and half after."""
+    paddle.seed(1)
+    network = build_model(model, num_classes=3)
+    own = {name: value.numpy() for name, value in network.state_dict().items()}
+    foreign = {
+        f"module.{foreign_name(name, model)}".replace("fc.", "linear."): np.ascontiguousarray(
+            array.T if array.ndim == 2 else array
+        )
+        for name, array in own.items()
+        if "downsample" not in name
+    }
+    safetensors.numpy.save_file(foreign, tmp_path / "x.safetensors")
+    found = convert(tmp_path / "x.safetensors", model)
+    assert found.options == {"num_classes": 3} and found.source == "pytorch_resnet_cifar10"
+    assert set(found.weights) == set(own)
+    for name in own:
+        if "downsample" not in name:
+            np.testing.assert_array_equal(found.weights[name], own[name])
+    load_weights(network, found.weights, "x")
+    network.eval()
+    for stage, channels in ((network.layer2, 16), (network.layer3, 32)):
+        x = paddle.randn([2, channels, 8, 8])
+        shortcut, _ = stage[0].downsample((x, None))
+        expected = np.pad(x.numpy()[:, :, ::2, ::2], ((0, 0), (channels // 2, channels // 2), (0, 0), (0, 0)))
+        np.testing.assert_allclose(shortcut.numpy(), expected, rtol=3e-7)
+
+
+def test_only_tflite_files_may_be_several(tmp_path):
+    with pytest.raises(UserError, match=r"are several files, expected one, or several \.tflite files"):
+        convert([tmp_path / "a.tflite", tmp_path / "b.pth"], "mobilenet_v1")
 
 
 def test_the_article_s_checkpoints_keep_their_biases(tmp_path):
