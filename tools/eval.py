@@ -41,15 +41,29 @@ def main() -> None:
         print(json.dumps({"weights": str(weights), **results}, indent=2))
         return
     print(f"weights  {weights}")
+    heads = getattr(setup.task, "tasks", {})
     for part, found in results.items():
-        scores = "  ".join(metric.show(found[metric.name]) for metric in setup.task.metrics)
-        print(f"{part:<8} {scores}  loss {found['loss']:.4f}  ({found['images']} images, {found['seconds']:.0f} s)")
-        if args.per_class:
-            means = {name: found[f"macro_{name}"] for name in ("precision", "recall", "f1")}
-            mean = {"class": "macro mean", **means, "support": found["images"]}
-            print(tabulate([*found["classes"], mean], headers="keys", floatfmt=".4f", disable_numparse=[0]))
+        seconds = f"{found['images']} images, {found['seconds']:.0f} s"
+        print(f"{part:<8} {describe(setup.task, found)}  ({seconds})")
+        for head, task in heads.items():
+            print(f"  {head:<6} {describe(task, found, f'{head}_')}")
+        for prefix in ("", *(f"{head}_" for head in heads)) if args.per_class else ():
+            if f"{prefix}classes" in found:
+                means = {name: found[f"{prefix}macro_{name}"] for name in ("precision", "recall", "f1")}
+                mean = {"class": "macro mean", **means, "support": found["images"]}
+                if prefix:
+                    print(f"\n{prefix.removesuffix('_')}")
+                rows = [*found[f"{prefix}classes"], mean]
+                print(tabulate(rows, headers="keys", floatfmt=".4f", disable_numparse=[0]))
     if predictions:
         print(f"wrote    {predictions}")
+
+
+def describe(task, found, prefix="") -> str:
+    """One line of a task's scores, without those of its heads."""
+    heads = tuple(f"{head}_" for head in getattr(task, "tasks", ()))
+    shown = [one for one in task.metrics if one.name != "loss" and not one.name.startswith(heads)]
+    return "  ".join([*(one.show(found[prefix + one.name]) for one in shown), f"loss {found[f'{prefix}loss']:.4f}"])
 
 
 if __name__ == "__main__":

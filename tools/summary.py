@@ -42,19 +42,19 @@ def main() -> None:
     from ppcls_lite.measure.complexity import profile_layers
     from ppcls_lite.tasks.network import build_network
 
-    size = setup.input_size
-    layers = profile_layers(build_network(setup), size, setup.channels)
+    layers = profile_layers(build_network(setup), setup.input_size, setup.channels)
     total = {"params": sum(layer.params for layer in layers), "macs": sum(layer.macs for layer in layers)}
     if args.json:
-        facts = {"arch": setup.config.Arch, "image_size": size, **total, "layers": [asdict(layer) for layer in layers]}
-        print(json.dumps(facts, indent=2))
+        facts = {"arch": setup.config.Arch, "image_size": setup.input_size or None, **total}
+        print(json.dumps({**facts, "layers": [asdict(layer) for layer in layers]}, indent=2))
         return
     width = max(len(layer.name) for layer in layers)
     print(f"{'layer':<{width}}  {'kind':<12} {'output':<20} {'params':>12} {'multiply-adds':>16}")
     for layer in layers:
         shape = "x".join(map(str, layer.output_shape[1:]))
         print(f"{layer.name:<{width}}  {layer.kind:<12} {shape:<20} {layer.params:>12,} {layer.macs:>16,}")
-    print(f"{setup.config.Arch['name']} at {size} px: {total['params']:,} parameters, {total['macs']:,} multiply-adds")
+    costs = f"{total['params']:,} parameters, {total['macs']:,} multiply-adds"
+    print(f"{setup.config.Arch['name']}{setup.at_size}: {costs}")
 
 
 def write_graph(setup, folder: Path) -> None:

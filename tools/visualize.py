@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_lite.config.options import NonNegative, Range, coerce
 from ppcls_lite.data import DATASETS, load_dataset
+from ppcls_lite.data.image_file import load_image
 from ppcls_lite.tasks.setup import load_setup
 from ppcls_lite.utils import cli
 from ppcls_lite.utils.errors import UserError
@@ -42,7 +43,8 @@ def main() -> None:
     source = cams.add_mutually_exclusive_group(required=True)
     source.add_argument("--images", nargs="+", metavar="FILE_OR_FOLDER", help="image files, or folders of them")
     source.add_argument("--index", type=int, help="a test image of the data set")
-    cams.add_argument("--class", dest="class_name", metavar="NAME", help="class to explain (default: the prediction)")
+    explained = "class to explain, of several heads HEAD.CLASS (default: the prediction)"
+    cams.add_argument("--class", dest="class_name", metavar="NAME", help=explained)
     filters = commands.add_parser("filters", help="the first layer's filters")
     filters.add_argument("-c", "--config", required=True, metavar="CONFIG", help="a trained network")
     for command, draw in (
@@ -90,8 +92,15 @@ def frequency(args) -> None:
     visualize = prepare(config.Global.device if config else "cpu")
     from ppcls_lite.pictures.frequency import draw_split
 
-    load = (lambda: setup.source.load(setup.reading)) if setup else (lambda: load_dataset(dataset))
-    image = visualize.choose_image(args.image, args.index, load)
+    if setup:
+        visualize.require_images(setup)
+    if args.image:
+        image = load_image(args.image)
+    elif setup:
+        image, _ = visualize.choose_sample(setup, args.index)
+    else:
+        parts = load_dataset(dataset).parts
+        image = visualize.read_image(parts["test" if "test" in parts else "train"], args.index, dataset)
     pictures, rows = {split_file: draw_split(image.astype("float32") / 255, args.octaves)}, []
     if config:
         trained = visualize.Trained(setup, args.config, args.override)
@@ -107,12 +116,12 @@ def gradcam(args) -> None:
     file = new_picture(args, f"gradcam_{name}_{setup.config.Global.name}")
     visualize = prepare(setup.config.Global.device)
     if args.images:
-        images = visualize.read_images(setup, args.images)
+        images, table = visualize.read_images(setup, args.images), None
     else:
-        image = visualize.choose_image(None, args.index, lambda: setup.source.load(setup.reading))
+        image, table = visualize.choose_sample(setup, args.index)
         images = [(f"test image {args.index}", image)]
     trained = visualize.Trained(setup, args.config, args.override)
-    picture, rows = visualize.gradcam_picture(trained, images, args.class_name)
+    picture, rows = visualize.gradcam_picture(trained, images, args.class_name, table)
     show({file: picture}, rows)
 
 

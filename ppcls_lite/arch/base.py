@@ -39,7 +39,8 @@ class Backbone:
 
 def blank_inputs(network: nn.Layer, channels: int, size: int) -> list[Tensor]:
     """Zeros as a network takes them: an image [1, channels, size, size], a table's row [1, table_width], or both."""
-    shapes = [[1, channels, size, size]] * network.takes_images + [[1, network.table_width]] * (network.table_width > 0)
+    takes_images, width = getattr(network, "takes_images", True), getattr(network, "table_width", 0)
+    shapes = [[1, channels, size, size]] * takes_images + [[1, width]] * (width > 0)
     return [paddle.zeros(shape) for shape in shapes]
 
 

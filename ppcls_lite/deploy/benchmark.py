@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 from paddle import nn
 
 from ppcls_lite.arch.registry import list_models
+from ppcls_lite.data.fields import Fields
 from ppcls_lite.deploy.export import check_format, export, randomize_batch_norm
 from ppcls_lite.deploy.runtimes import OperatorTime, eager, import_extra, open_runtime, profile
 from ppcls_lite.measure import tables
 from ppcls_lite.measure.complexity import profile_layers
-from ppcls_lite.measure.steps import random_images
+from ppcls_lite.measure.steps import random_inputs
 from ppcls_lite.measure.subject import Subject
 from ppcls_lite.measure.tables import milliseconds
 from ppcls_lite.measure.timing import median_ratio, time_in_turns
@@ -105,13 +106,13 @@ def measure_deployed(
         for one, backend in itertools.product(built, backends):
             file = one.files.get(FORMS.get(backend))
             runtime = eager(one.network) if file is None else open_runtime(file, backend, threads)
-            calls[one.name, backend] = functools.partial(runtime, one.images)
+            calls[one.name, backend] = functools.partial(runtime, *one.inputs)
         timings = time_in_turns(calls, rounds)
         operators = {}
         for backend, one in itertools.product(backends if profiles else (), built):
             if backend in FORMS:
                 logger.info("profiling %s in %s", one.name, backend)
-                operators[one.name, backend] = profile(one.files[FORMS[backend]], backend, one.images, threads, rounds)
+                operators[one.name, backend] = profile(one.files[FORMS[backend]], backend, one.inputs, threads, rounds)
     records = []
     for backend, one in itertools.product(backends, built):
         timing, twin = timings[one.name, backend], _find_twin(one, built)
@@ -139,7 +140,7 @@ class _Built:
     subject: Subject
     network: nn.Layer
     files: dict[str, Path]
-    images: np.ndarray
+    inputs: list[np.ndarray]
     macs: int
     params: int
 
@@ -154,14 +155,18 @@ def _build(subject: Subject, forms: Iterable[str], place: Path, batch_size: int)
     size, channels = subject.image_size, subject.channels
     layers = profile_layers(network, size, channels)
     randomize_batch_norm(network, size, channels)
-    task = Classification((), layers[-1].output_shape[-1]).describe()
+    task = subject.task or Classification((), layers[-1].output_shape[-1])
     mean, std = (0.0,) * channels, (1.0,) * channels
-    metadata = Metadata(subject.name, subject.model, size, channels, mean, std, task, "random")
+    names = tuple(map(str, range(subject.table_width)))
+    fields = Fields(("image",) if size else (), numbers=names).to_dict() if names else None
+    described = (size or None, channels, mean, std, task.describe(), "random")
+    metadata = Metadata(subject.name, subject.model, *described, fields=fields)
     files = {form: place.with_suffix(".onnx") if form == "onnx" else place for form in forms}
     for form, file in files.items():
         export(network, metadata, form, file, batch_size)
     macs, params = sum(layer.macs for layer in layers), sum(layer.params for layer in layers)
-    return _Built(subject, network, files, random_images(subject, batch_size).numpy(), macs, params)
+    inputs = [one.numpy() for one in random_inputs(subject, batch_size)]
+    return _Built(subject, network, files, inputs, macs, params)
 
 
 def _find_twin(one: _Built, built: Sequence[_Built]) -> _Built:
@@ -169,7 +174,8 @@ def _find_twin(one: _Built, built: Sequence[_Built]) -> _Built:
     for other in built:
         if plain_twin(other.subject.model) == one.subject.model:
             return one
-        if other.subject.model == plain_twin(one.subject.model) and other.images.shape == one.images.shape:
+        same_input = other.subject.input_shapes == one.subject.input_shapes
+        if other.subject.model == plain_twin(one.subject.model) and same_input:
             return other
     return built[0]
 
@@ -194,7 +200,7 @@ def _row(record: dict[str, Any]) -> dict[str, str]:
     return {
         "network": record["network"],
         "backend": record["backend"],
-        "px": str(record["image_size"]),
+        "px": str(record["image_size"] or ""),
         "M multiply-adds": f"{macs:,.0f}" if macs > 100 else f"{macs:.3g}",
         "ms (fastest to slowest)": tables.times(record),
         "G multiply-adds/s": f"{record['macs_per_sec'] / 1e9:.1f}",

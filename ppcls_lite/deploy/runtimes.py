@@ -4,7 +4,7 @@ import importlib
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -114,13 +114,17 @@ def _onnxruntime_session(file: Path, threads: int, profile: str | None = None) -
 
 def _open_openvino(file: Path, threads: int) -> Runtime:
     request = _openvino_request(file, threads)
-    names = sorted(one.any_name for one in request.model_inputs)
 
     def run(*inputs: np.ndarray) -> np.ndarray:
-        found = request.infer(dict(zip(names, inputs, strict=True)))
+        found = request.infer(_openvino_feed(request, inputs))
         return _join([found[i] for i in range(len(found))]).copy()
 
     return run
+
+
+def _openvino_feed(request: Any, inputs: Sequence[np.ndarray]) -> dict[Any, np.ndarray]:
+    # An input also has the names of the operators that OpenVINO removed after it, so the names' order tells nothing.
+    return dict(zip(sorted(request.model_inputs, key=lambda one: "table" in one.names), inputs, strict=True))
 
 
 def _openvino_request(file: Path, threads: int, profile: bool = False) -> Any:
@@ -155,15 +159,15 @@ Calls = list[tuple[str, int | None, float]]  # operator, side, seconds
 WARMUP = 2  # runs before the profiled ones
 
 
-def profile(path: Path, backend: str, images: np.ndarray, threads: int, rounds: int) -> list[OperatorTime]:
+def profile(path: Path, backend: str, inputs: list[np.ndarray], threads: int, rounds: int) -> list[OperatorTime]:
     """Profile an exported network; the slowest operator comes first.
 
     Args:
         path, backend, threads: as in :func:`open_runtime`.
-        images: float32 [N, C, H, W].
+        inputs: an array for each input, as for a :data:`Runtime`.
         rounds: profiled runs.
     """
-    calls = _PROFILERS[backend](path, images, threads, rounds)
+    calls = _PROFILERS[backend](path, inputs, threads, rounds)
     totals: dict[tuple[str, int | None], list[float]] = defaultdict(list)
     for operator, side, seconds in calls:
         totals[operator, side].append(seconds)
@@ -171,10 +175,10 @@ def profile(path: Path, backend: str, images: np.ndarray, threads: int, rounds: 
     return sorted(found, key=lambda one: -one.seconds)
 
 
-def _profile_onnxruntime(path: Path, images: np.ndarray, threads: int, rounds: int) -> Calls:
+def _profile_onnxruntime(path: Path, inputs: list[np.ndarray], threads: int, rounds: int) -> Calls:
     with tempfile.TemporaryDirectory() as folder:
         session = _onnxruntime_session(path, threads, profile=f"{folder}/profile")
-        feed = {session.get_inputs()[0].name: images}
+        feed = dict(zip(sorted(one.name for one in session.get_inputs()), inputs, strict=True))
         for _ in range(WARMUP + rounds):
             session.run(None, feed)
         events = json.loads(Path(session.end_profiling()).read_text())
@@ -186,25 +190,25 @@ def _profile_onnxruntime(path: Path, images: np.ndarray, threads: int, rounds: i
     return calls
 
 
-def _profile_openvino(path: Path, images: np.ndarray, threads: int, rounds: int) -> Calls:
+def _profile_openvino(path: Path, inputs: list[np.ndarray], threads: int, rounds: int) -> Calls:
     request = _openvino_request(path, threads, profile=True)
-    calls = []
+    feed, calls = _openvino_feed(request, inputs), []
     for i in range(WARMUP + rounds):
-        request.infer({0: images})
+        request.infer(feed)
         if i >= WARMUP:
             calls += [(one.node_type, None, one.real_time.total_seconds()) for one in request.profiling_info]
     return [call for call in calls if call[2]]  # operators that are fused into others take no time
 
 
-def _profile_paddle(path: Path, images: np.ndarray, threads: int, rounds: int) -> Calls:
+def _profile_paddle(path: Path, inputs: list[np.ndarray], threads: int, rounds: int) -> Calls:
     run = _open_paddle(path, threads)
     for _ in range(WARMUP):
-        run(images)
+        run(*inputs)
     targets = [paddle.profiler.ProfilerTarget.CPU]
     # The default handler writes a file.
     with paddle.profiler.Profiler(targets=targets, on_trace_ready=lambda _: None) as profiler:
         for _ in range(rounds):
-            run(images)
+            run(*inputs)
     events = (event for root in profiler.profiler_result.get_data().values() for event in _walk(root))
     kind = paddle.profiler.TracerEventType.Operator
     return [(event.name, None, (event.end_ns - event.start_ns) / 1e9) for event in events if event.type == kind]

@@ -32,7 +32,7 @@ from ppcls_lite.utils.text import describe_bytes
 
 logger = logging.getLogger(__name__)
 
-MAX_ROWS = 200  # classes in result.json; the scores of more are in test_classes.csv
+MAX_ROWS = 200  # classes in result.json; the scores of more are in test_classes.csv or test_HEAD_classes.csv
 LOCK_PATIENCE_S = 30.0  # a killed process may take a while to end, above all one with a GPU
 
 
@@ -184,8 +184,9 @@ def _run(setup: Setup, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
         if not is_scored:
             dashboard.add_pictures("test", lambda: task.pictures(scores.sums), progress.epoch)
             dashboard.add_report("test", lambda: report, progress.epoch)
-        classes = report.pop("classes") if len(report.get("classes", ())) > MAX_ROWS else None
         details = {f"test_{name}": value for name, value in report.items()}
+        long = [name for name in details if name.endswith("classes") and len(details[name]) > MAX_ROWS]
+        tables = {name: details.pop(name) for name in long}
         result = subject | conclude(last, progress, task, build.count_skipped(loaders)) | details | environment
         if patience is not None:
             result["stopped_early"] = progress.epoch < config.Global.epochs and progress.stops_early(patience)
@@ -193,8 +194,8 @@ def _run(setup: Setup, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
                 logger.info("stopped early: epoch %d is the best, %d before", progress.best_epoch, patience)
         dashboard.add_hparams(hparams(setup), final_metrics(result), progress.epoch)
     if processes.rank() == 0:
-        if classes is not None:
-            run_dir.write_classes(classes)
+        for name, classes in tables.items():
+            run_dir.write_classes(name, classes)
         run_dir.write_result(result)
     logger.info("memory: %s at the peak", describe_bytes(peak_memory()))
     loss = "" if task.headline.name == "loss" else f", loss {result['test_loss']:.4f}"

@@ -4,7 +4,7 @@ import contextlib
 import io
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,13 +14,13 @@ import paddle
 from matplotlib.figure import Figure
 from visualdl import LogWriter
 
-from ppcls_lite.data import Dataset
+from ppcls_lite.data import Split, split_dataset
 from ppcls_lite.data.image_file import load_image
 from ppcls_lite.deploy.predictor import list_images
 from ppcls_lite.pictures import connectivity, frequency, gradcam
 from ppcls_lite.pictures.plots import draw_filters
 from ppcls_lite.runs.dashboard import Dashboard
-from ppcls_lite.runs.trained import choose_weights, load_trained
+from ppcls_lite.runs.trained import choose_weights, describe_network, load_trained
 from ppcls_lite.tasks.network import build_network, resize
 from ppcls_lite.tasks.setup import Setup
 from ppcls_lite.utils.errors import TrainingError, UserError
@@ -72,20 +72,39 @@ def connectivity_picture(trained: Sequence[Trained]) -> tuple[Figure, list[dict[
     return connectivity.draw_connectivity(names, maps), rows
 
 
-def choose_image(file: str | None, index: int | None, load: Callable[[], Dataset]) -> np.ndarray:
-    """An image file, or a test image of the data set that ``load`` reads, as uint8 [C, H, W].
+def choose_sample(setup: Setup, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """A test sample: its image uint8 [C, H, W], and its row of the table float32 [width], if there is one.
+
+    Raises:
+        UserError: there is no such sample, or it has no image.
+    """
+    require_images(setup)
+    *_, test = split_dataset(setup.config.DataLoader, setup.source.load(setup.reading), setup.balance)
+    return read_image(test, index, setup.spec.name), None if test.table is None else test.table[index]
+
+
+def read_image(split: Split, index: int, name: str) -> np.ndarray:
+    """The image uint8 [C, H, W] at ``index`` of the test samples of the data set ``name``.
 
     Raises:
         UserError: there is no such image.
     """
-    if file is not None:
-        return load_image(file)
-    dataset = load()
-    images = dataset.parts["test" if "test" in dataset.parts else "train"].images
-    if index >= len(images):
-        raise UserError(f"--index is {index}, but {dataset.spec.name} has test images 0 to {len(images) - 1}")
-    (pixels, _), *_ = images.read([np.array([index])])
+    if index >= len(split):
+        raise UserError(f"--index is {index}, but {name} has test images 0 to {len(split) - 1}")
+    ((pixels, chosen),) = split.images.read([np.array([index])])
+    if not len(chosen):
+        raise UserError(f"--index is {index}, but {split.images.path(index)} is not a readable image; give another one")
     return pixels[0]
+
+
+def require_images(setup: Setup) -> None:
+    """Check that the network takes images.
+
+    Raises:
+        UserError: it takes a table alone.
+    """
+    if not setup.input_size:
+        raise UserError(f"{setup.config.Global.name} takes a table without images, so there is nothing to draw")
 
 
 def stages_picture(trained: Trained, file: str | None, image: np.ndarray) -> tuple[Figure, list[dict[str, str]]]:
@@ -96,9 +115,10 @@ def stages_picture(trained: Trained, file: str | None, image: np.ndarray) -> tup
         image: uint8 [C, H, W].
 
     Raises:
-        UserError: the network has no octave stages, or there are no weights.
+        UserError: the network has no octave stages or takes no images, or there are no weights.
     """
     setup = trained.setup
+    require_images(setup)
     if file is not None:
         image = load_image(file, setup.channels, setup.input_size, setup.resize)
     stages = frequency.octave_stages(trained.load(), _network_input(setup, image))
@@ -115,22 +135,27 @@ def stages_picture(trained: Trained, file: str | None, image: np.ndarray) -> tup
 
 
 def gradcam_picture(
-    trained: Trained, images: Iterable[tuple[str, np.ndarray]], class_name: str | None
+    trained: Trained,
+    images: Iterable[tuple[str, np.ndarray]],
+    class_name: str | None,
+    table: np.ndarray | None = None,
 ) -> tuple[Figure, list[dict[str, str]]]:
     """Where the network looked, by Grad-CAM, and its predictions: a row for each image.
 
     Args:
         images: names and pixels, uint8 [C, H, W].
         class_name: the class to explain; None for the prediction. The output of a regression is the number itself.
+            Of several heads, HEAD.CLASS, or HEAD for its prediction; None for the prediction of the first head.
+        table: float32 [width], the row of a network that takes one, beside all images.
 
     Raises:
         UserError: there is no such class, or there are no weights.
     """
     setup, network, explanations = trained.setup, trained.load(), []
-    task = setup.task
+    task, row = setup.task, None if table is None else paddle.to_tensor(table[None])
     for name, image in images:
         outputs, maps = gradcam.grad_cam(
-            network, _network_input(setup, image), lambda values: task.explain(values, class_name)[0]
+            network, _network_input(setup, image), lambda values: task.explain(values, class_name)[0], row
         )
         enlarged = {key: gradcam.enlarge(values, *image.shape[1:]) for key, values in maps.items()}
         texts = (task.explain(outputs, one)[1] for one in (None, class_name))
@@ -145,8 +170,16 @@ def read_images(setup: Setup, paths: Sequence[str]) -> list[tuple[str, np.ndarra
     Unreadable files are reported and skipped.
 
     Raises:
-        UserError: there is no readable image, or there are too many files for one picture.
+        UserError: there is no readable image, there are too many files for one picture, or the network takes more than
+            an image.
     """
+    require_images(setup)
+    fields = setup.spec.fields
+    if fields is not None and (fields.width or len(fields.images) != 1):
+        raise UserError(
+            f"{setup.config.Global.name} takes rows of a table, not single images; give the number of a test row with "
+            f"--index instead of --images"
+        )
     files = list_images(paths)
     if len(files) > MAX_IMAGES:
         raise UserError(f"--images names {len(files)} files, but a picture has at most {MAX_IMAGES}; name fewer")
@@ -170,6 +203,7 @@ def _network_input(setup: Setup, image: np.ndarray) -> paddle.Tensor:
 
 def filters_picture(trained: Trained) -> np.ndarray:
     """The filters of the network's first convolution, uint8 [H, W, 3]."""
+    require_images(trained.setup)
     return draw_filters(trained.load())
 
 
@@ -193,18 +227,19 @@ def write_graph(setup: Setup, folder: Path) -> Path:
     Raises:
         TrainingError: this Paddle or VisualDL cannot write it.
     """
-    network, size = build_network(setup, prepares=False), setup.input_size
+    network = build_network(setup, prepares=False)
     network.eval()
     # The page shows the name of the class, which a plain network shares with its octave version.
     network.__class__ = type(setup.config.Arch["name"], (type(network),), {})
-    images = paddle.static.InputSpec([None, setup.channels, size, size], "float32", "images")
+    shapes = describe_network(setup, "random").input_shapes
+    specs = [paddle.static.InputSpec([None, *shape], "float32", name) for name, shape in shapes.items()]
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         # LogWriter also creates a record file, which must not be next to the run's, and prints its errors.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             try:
                 with LogWriter(logdir=scratch) as writer:
-                    writer.add_graph(network, [images])
+                    writer.add_graph(network, specs)
             except Exception as error:
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
                 raise TrainingError(

@@ -190,7 +190,7 @@ def render(found: Sequence[Efficiency], facts: dict[str, str], form: str) -> str
 
 def _cost_row(one: Efficiency) -> dict[str, str]:
     costs = {title: f"{one.total(cost):,}" for cost, title in COSTS.items()}
-    return {"network": one.subject.name, "px": str(one.subject.image_size), **costs}
+    return {"network": one.subject.name, "px": str(one.subject.image_size or ""), **costs}
 
 
 def _speed_row(record: dict[str, Any], first: str) -> dict[str, str]:

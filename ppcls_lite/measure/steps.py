@@ -22,16 +22,16 @@ from ppcls_lite.utils.resources import check_room
 
 
 def inference(network: nn.Layer, subject: Subject, batch_size: int) -> Callable[[], None]:
-    """A call that runs ``network`` on a batch of random images and waits for the device.
+    """A call that runs ``network`` on a batch of random inputs and waits for the device.
 
     Puts ``network`` into evaluation mode.
     """
     network.eval()
-    images = random_images(subject, batch_size)
+    inputs = random_inputs(subject, batch_size)
 
     def infer() -> None:
         with paddle.no_grad():
-            network(images)
+            network(*inputs)
         synchronize()
 
     return infer
@@ -40,16 +40,20 @@ def inference(network: nn.Layer, subject: Subject, batch_size: int) -> Callable[
 def training_step(network: nn.Layer, subject: Subject, batch_size: int) -> Callable[[], None]:
     """A call that runs one training step (forward, backward, SGD with momentum) and waits for the device.
 
-    Puts ``network`` into training mode.
+    The loss is that of the subject's task, or cross entropy. Puts ``network`` into training mode.
     """
     network.train()
     optimizer = paddle.optimizer.Momentum(0.01, parameters=network.parameters())
-    loss = nn.CrossEntropyLoss()
-    images = random_images(subject, batch_size)
-    labels = paddle.zeros([batch_size], dtype="int64")
+    inputs = random_inputs(subject, batch_size)
+    if subject.task is None:
+        loss, target = nn.CrossEntropyLoss(), paddle.zeros([batch_size], dtype="int64")
+    else:
+        loss, width = subject.task.loss, subject.task.target_width
+        shape = [batch_size, width] if width > 1 else [batch_size]
+        target = paddle.ones(shape, subject.task.target_dtype)  # a target of every task
 
     def step() -> None:
-        loss(network(images), labels).backward()
+        loss(network(*inputs), target).mean().backward()
         optimizer.step()
         optimizer.clear_grad()
         synchronize()
@@ -57,15 +61,17 @@ def training_step(network: nn.Layer, subject: Subject, batch_size: int) -> Calla
     return step
 
 
-def random_images(subject: Subject, batch_size: int) -> Tensor:
-    """Images [N, C, H, W] of normally distributed pixels, the same on every call.
+def random_inputs(subject: Subject, batch_size: int) -> list[Tensor]:
+    """Images [N, C, H, W], rows of a table [N, width] or both, of normally distributed values, the same on every call.
 
     Raises:
         UserError: the batch does not fit into memory.
     """
-    shape = (batch_size, subject.channels, subject.image_size, subject.image_size)
-    check_room(4 * math.prod(shape), f"a batch of {batch_size} images of {subject.image_size} px")
-    return paddle.to_tensor(np.random.default_rng(0).standard_normal(shape, "float32"))
+    shapes = [(batch_size, *shape) for shape in subject.input_shapes]
+    at_size = f"images of {subject.image_size} px" if subject.image_size else "rows"
+    check_room(4 * sum(map(math.prod, shapes)), f"a batch of {batch_size} {at_size}")
+    rng = np.random.default_rng(0)
+    return [paddle.to_tensor(rng.standard_normal(shape, "float32")) for shape in shapes]
 
 
 def add_by_upsample(y_h: Tensor, y_l: Tensor) -> Tensor:

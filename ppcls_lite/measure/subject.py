@@ -13,9 +13,12 @@ from ppcls_lite.arch.registry import (
     default_input_size,
     model_options,
     smallest_input_size,
+    takes_images,
 )
 from ppcls_lite.config.files import parse_yaml
+from ppcls_lite.config.schema import Table
 from ppcls_lite.tasks.setup import load_setup
+from ppcls_lite.tasks.task import Task
 from ppcls_lite.utils.errors import UserError
 
 CIFAR_SIZE = 32
@@ -23,17 +26,39 @@ CIFAR_SIZE = 32
 
 @dataclass(frozen=True)
 class Subject:
-    """A network and the shape of its images: ``channels`` x ``image_size`` x ``image_size``."""
+    """A network and the shape of its inputs.
+
+    Args:
+        image_size: side of its images in pixels; 0 for a table alone.
+        channels: of its images.
+        task: that it is trained for; None for a model without a configuration.
+        table_width: values of a row of the table that it takes; 0 for images alone.
+        table: the layers for that row.
+    """
 
     name: str
     model: str
     image_size: int
     channels: int = 3
     options: dict[str, Any] = field(default_factory=dict)
+    task: Task | None = None
+    table_width: int = 0
+    table: Table = field(default_factory=Table)
 
     def build(self):
-        """The network, freshly initialised."""
-        return build_model(self.model, **self.options)
+        """The network with its task's head, freshly initialised."""
+        network = build_model(self.model, **self.options)
+        if self.task is not None:
+            from ppcls_lite.tasks.network import add_head
+
+            add_head(network, self.task, self.table_width, self.table)
+        return network
+
+    @property
+    def input_shapes(self) -> list[tuple[int, ...]]:
+        """The shape of one sample of each input."""
+        images = [(self.channels, self.image_size, self.image_size)] if self.image_size else []
+        return images + ([(self.table_width,)] if self.table_width else [])
 
 
 def parse_subjects(texts: Iterable[str], image_size: int | None = None) -> list[Subject]:
@@ -53,7 +78,8 @@ def parse_subjects(texts: Iterable[str], image_size: int | None = None) -> list[
         subject = read(text, image_size)
         if text in subjects:
             raise UserError(f"'{text}' is given twice; give each network once")
-        check_input_size(subject.model, subject.image_size, "--image-size")
+        if subject.image_size:
+            check_input_size(subject.model, subject.image_size, "--image-size")
         subjects[text] = subject
     # Two configurations, or a configuration and a model, may have the same name.
     names = Counter(subject.name for subject in subjects.values())
@@ -62,8 +88,10 @@ def parse_subjects(texts: Iterable[str], image_size: int | None = None) -> list[
 
 def _from_config(text: str, image_size: int | None) -> Subject:
     setup = load_setup(text)
-    config, size = setup.config, image_size or setup.input_size
-    return Subject(config.Global.name, config.Arch["name"], size, setup.channels, config.arch_options)
+    config, size = setup.config, setup.input_size and (image_size or setup.input_size)
+    width = setup.spec.fields.width if setup.spec.fields is not None else 0
+    named = (config.Global.name, config.Arch["name"], size, setup.channels, config.arch_options)
+    return Subject(*named, setup.task, width, config.Table)
 
 
 def _from_model(text: str, image_size: int | None) -> Subject:
@@ -82,6 +110,8 @@ def _from_model(text: str, image_size: int | None) -> Subject:
             raise UserError(f"'{text}': {value!r} is not a valid value") from None
     options = MODELS.check_options(model, options, prefix=f"'{text}': ")
     values = {key: option.default for key, option in known.items()} | options
+    if not takes_images(model):
+        return Subject(text, model, 0, 0, options, table_width=values["in_features"])
     usual = max(224 if values["num_classes"] == 1000 else CIFAR_SIZE, smallest_input_size(model))
     size = image_size or default_input_size(model) or usual
     return Subject(text, model, size, values.get("in_channels", 3), options)

@@ -10,7 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from paddle import nn
 
+from ppcls_lite.arch.base import Heads
 from ppcls_lite.arch.densenet import CifarDenseNet, DenseBlock
+from ppcls_lite.arch.mlp import JointHead
 from ppcls_lite.utils.errors import UserError
 
 VARIANTS = ("raw", "folded")
@@ -58,10 +60,14 @@ def _map(network: CifarDenseNet, index: int, variant: str) -> np.ndarray:
     return strengths / np.nanmax(strengths, axis=0)
 
 
-def _weights(layer: nn.Conv2D | nn.Linear, bn: nn.BatchNorm2D, variant: str) -> np.ndarray:
-    """Mean absolute weights [out, in] of a layer that follows ``bn``."""
-    weights = np.abs(layer.weight.numpy())
-    weights = weights.T if isinstance(layer, nn.Linear) else weights.mean((2, 3))
+def _weights(layer: nn.Layer, bn: nn.BatchNorm2D, variant: str) -> np.ndarray:
+    """Mean absolute weights [out, in] of a convolution or the network's head, which follows ``bn``."""
+    if isinstance(layer, nn.Conv2D):
+        weights = np.abs(layer.weight.numpy()).mean((2, 3))
+    else:
+        head = layer.images if isinstance(layer, JointHead) else layer
+        parts = head.values() if isinstance(head, Heads) else [head]
+        weights = np.abs(np.concatenate([part.weight.numpy() for part in parts], axis=1)).T
     scale = np.abs(bn.weight.numpy()) / np.sqrt(bn._variance.numpy() + bn._epsilon)
     return weights * scale if variant == "folded" else weights
 

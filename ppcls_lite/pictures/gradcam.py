@@ -31,7 +31,7 @@ class Explanation:
 
 
 def grad_cam(
-    network: nn.Layer, image: Tensor, choose: Callable[[np.ndarray], int]
+    network: nn.Layer, image: Tensor, choose: Callable[[np.ndarray], int], table: Tensor | None = None
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The outputs of a network in evaluation mode for an image, and the maps of the output that ``choose`` selects.
 
@@ -41,6 +41,7 @@ def grad_cam(
     Args:
         image: normalized, [1, C, H, W] of the network's input size.
         choose: selects an output by index, from the outputs [outputs].
+        table: the row [1, table_width] of a network that takes one.
 
     Returns:
         The outputs [outputs], and maps by name at the resolution of the features: ``last stage``, and for octave
@@ -48,7 +49,7 @@ def grad_cam(
     """
     image.stop_gradient = False  # gradients must reach all stages of a network whose parameters are frozen
     features = network.forward_features(image)
-    outputs = network.forward_head(network.pool_features(features[-1]))[0]
+    outputs = network.forward_head(network.pool_features(features[-1]), table)[0]
     layers = {"last stage": features[-1]}
     octave = [(number, pair) for number, pair in enumerate(features, 1) if isinstance(pair, tuple)]
     if octave:

@@ -22,11 +22,18 @@ def tags_of(metrics: Sequence[str]) -> dict[str, str]:
     """The tag for each column of metrics.csv; ``metrics`` are the task's, the headline first.
 
     VisualDL makes a section of what precedes the slash, and opens the section that is first in alphabetical order.
+    ``loss`` and the losses of heads, ``HEAD_loss``, have a section, also where one of them is the headline.
     """
-    parts = ("train", "val", "test", "val_ema", "test_ema")
-    tags = {f"{part}_{name}": f"accuracy/{name}_{part}" for name in metrics[:1] for part in parts}
-    tags |= {f"{part}_loss": f"loss/{part}" for part in parts}
-    tags |= {f"{part}_{name}": f"metrics/{name}_{part}" for name in metrics[1:] for part in parts if name != "top5"}
+    tags = {}
+    for part in ("train", "val", "test", "val_ema", "test_ema"):
+        tags[f"{part}_loss"] = f"loss/{part}"
+        for name in metrics:
+            if name.endswith("_loss"):
+                tags[f"{part}_{name}"] = f"loss/{name.removesuffix('_loss')}_{part}"
+            elif name == metrics[0] != "loss":
+                tags[f"{part}_{name}"] = f"accuracy/{name}_{part}"
+            elif name != "loss" and not name.endswith("top5"):
+                tags[f"{part}_{name}"] = f"metrics/{name}_{part}"
     return tags | {"lr": "schedule/lr", "images_per_sec": "speed/images_per_sec"}
 
 

@@ -144,9 +144,9 @@ class RunDir:
             lines.append(f"  {json.dumps(key)}: {text}")
         write_text(self.path / "result.json", "{\n" + ",\n".join(lines) + "\n}\n")
 
-    def write_classes(self, rows: list[dict[str, Any]]) -> None:
-        """Write test_classes.csv, the scores by class of a run with many classes."""
-        write_csv(self.path / "test_classes.csv", list(rows[0]), rows)
+    def write_classes(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Write NAME.csv, the scores by class of a run with many classes."""
+        write_csv(self.path / f"{name}.csv", list(rows[0]), rows)
 
     def write_metadata(self, metadata: dict[str, Any]) -> None:
         """Write metadata.json: the input and the output of the network."""

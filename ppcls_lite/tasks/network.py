@@ -9,7 +9,7 @@ from paddle.nn import functional as F
 from ppcls_lite.arch import build_model
 from ppcls_lite.arch.base import replace_head
 from ppcls_lite.arch.mlp import join_table
-from ppcls_lite.config.schema import Config
+from ppcls_lite.config.schema import Config, Table
 from ppcls_lite.data.fields import Fields
 from ppcls_lite.data.transforms import Normalization
 from ppcls_lite.tasks.setup import Setup
@@ -31,11 +31,21 @@ def build_headed(config: Config, task: Task, fields: Fields | None = None) -> nn
         fields: the columns of a table that it takes.
     """
     network = build_model(config.Arch["name"], **config.arch_options)
-    if network.takes_images and fields is not None and fields.width:
-        join_table(network, fields.width, task.make_head, **dataclasses.asdict(config.Table))
+    add_head(network, task, fields.width if fields is not None else 0, config.Table)
+    return network
+
+
+def add_head(network: nn.Layer, task: Task, table_width: int, table: Table) -> None:
+    """Replace the last layer of a network by the task's head.
+
+    Args:
+        table_width: values of a row of the table that it takes, 0 for none.
+        table: the layers for that row.
+    """
+    if network.takes_images and table_width:
+        join_table(network, table_width, task.make_head, **dataclasses.asdict(table))
     else:
         replace_head(network, task.make_head)
-    return network
 
 
 def prepare_input(network: nn.Layer, normalization: Normalization, size: int | None) -> None:

@@ -1,6 +1,7 @@
 """The benchmark of deployed networks compares each with the plain network that it replaces."""
 
 import csv
+import importlib.util
 import io
 import json
 
@@ -10,6 +11,7 @@ from ppcls_lite.arch import list_models
 from ppcls_lite.deploy.benchmark import draw, measure_deployed, plain_twin, render, with_alphas
 from ppcls_lite.measure.subject import parse_subjects
 from ppcls_lite.utils.errors import UserError
+from tests.deploy.formats import ONNX
 
 
 def test_every_octave_network_has_a_plain_twin():
@@ -52,3 +54,21 @@ def test_times_costs_and_profiles_are_shown_beside_those_of_the_twin(tmp_path):
     assert "oct_resnet20 in paddle, by operator" in render(found, facts, "table")
     draw(found, "cpu").savefig(tmp_path / "alphas.png")
     assert (tmp_path / "alphas.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_heads_and_tables_are_deployed_as_configured():
+    names = ("sum_numbers", "sum_both", "digit_colours")
+    subjects = parse_subjects([f"configs/tasks/{name}.yaml" for name in names])
+    backends = ["eager", "paddle", *(["onnxruntime"] if ONNX else [])]
+    found = measure_deployed(subjects, backends, 2, threads=1, rounds=1, profiles=True)
+    assert [one["network"] for one in found.records] == [f"tasks_{name}" for name in names] * len(backends)
+    assert {key[0] for key in found.operators} == {f"tasks_{name}" for name in names}
+    assert " 0 " not in render(found, {}, "table").split("\n\n")[1].splitlines()[2]  # no pixels
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None or not ONNX, reason="needs OpenVINO and ONNX export")
+def test_openvino_tells_images_from_a_table():
+    """It renames an input whose first operations it removes, such as subtraction of a mean of 0."""
+    subjects = parse_subjects(["configs/tasks/sum_both.yaml"])
+    (record,) = measure_deployed(subjects, ["openvino"], 2, threads=1, rounds=1, profiles=True).records
+    assert record["seconds"] > 0

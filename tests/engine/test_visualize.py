@@ -1,18 +1,17 @@
 """Pictures of networks whose weights lie in a file."""
 
-import functools
-
 import numpy as np
 import paddle
 import pytest
 from PIL import Image
 
 from ppcls_lite.config import load as configs
-from ppcls_lite.data import load_dataset
+from ppcls_lite.data import split_dataset
 from ppcls_lite.engine.visualize import (
     Trained,
-    choose_image,
+    choose_sample,
     connectivity_picture,
+    filters_picture,
     gradcam_picture,
     read_images,
     stages_picture,
@@ -105,7 +104,87 @@ def test_a_run_without_weights_has_none_though_it_started_from_some(tmp_path):
 
 
 def test_an_index_behind_the_last_image_is_refused():
-    load = functools.partial(load_dataset, "digits")
-    assert choose_image(None, 359, load).shape == (3, 32, 32)
+    setup = complete(configs.build({"Arch": {"name": "resnet20"}}, "x"))
+    assert choose_sample(setup, 359)[0].shape == (3, 32, 32)
     with pytest.raises(UserError, match="digits has test images 0 to 359"):
-        choose_image(None, 360, load)
+        choose_sample(setup, 360)
+
+
+@pytest.fixture(scope="module")
+def montage(tmp_path_factory):
+    """The settings of a table with two images, a number and a category in a row, whose numbers count from 0."""
+    root = tmp_path_factory.mktemp("montage")
+    rng = np.random.default_rng(0)
+    lines = ["left,right,area,zip,price,tags"]
+    for i in range(20):
+        for side in ("left", "right"):
+            Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(root / f"{side}{i}.png")
+        lines.append(f"left{i}.png,right{i}.png,{i},{'ab'[i % 2]},{i + 1},{'x|y' if i % 3 else 'y'}")
+    (root / "rows.csv").write_text("\n".join(lines) + "\n")
+    table = {"numbers": ["area"], "categories": ["zip"]}
+    data = {"dataset": "table", "root": str(root), "table": "rows.csv", "test_fraction": 0.2, **table}
+    return {**data, "images": ["left", "right"], "image_size": 32}
+
+
+HEADS = {"price": {"task": "regression"}, "tags": {"task": "multi_label"}}
+
+
+def test_grad_cam_of_a_test_row_takes_its_table_and_explains_any_head(montage, tmp_path):
+    one = trained(tmp_path, {"name": "oct_resnet20"}, HEADS, **montage)
+    image, table = choose_sample(one.setup, 2)
+    *_, test = split_dataset(one.setup.config.DataLoader, one.setup.source.load(one.setup.reading), None)
+    assert (
+        image.shape == (3, 32, 32)
+        and table.tolist() == test.table[2].tolist()
+        and table[0] == float(test.targets["area"][2])
+    )
+    expected = one.load()(*(paddle.to_tensor(values[None]) for values in (image, table))).numpy()[0]
+    _, (row,) = gradcam_picture(one, [("2", image)], None, table)
+    assert row["explained"] == row["prediction"] == f"price {expected[0]:.4g}"
+    for name in ("tags", "tags.x", "price"):
+        _, (row,) = gradcam_picture(one, [("2", image)], name, table)
+        assert row["explained"].startswith(name.replace(".", " "))
+    with pytest.raises(UserError, match="there is no head 'x'"):
+        gradcam_picture(one, [("2", image)], "x", table)
+    with pytest.raises(UserError, match=r"takes rows of a table, not single images; .* --index"):
+        read_images(one.setup, [montage["root"]])
+
+
+def test_networks_with_a_table_have_stages_filters_and_connectivity(montage, tmp_path):
+    one = trained(tmp_path, {"name": "oct_resnet20"}, HEADS, **montage)
+    _, rows = stages_picture(one, None, choose_sample(one.setup, 0)[0])
+    assert [row["stage"] for row in rows] == ["1", "2"] and filters_picture(one).dtype == np.uint8
+    dense = trained(tmp_path, {"name": "densenet_cifar", "depth": 16, "growth": 4}, HEADS, **montage)
+    assert len(connectivity_picture([dense])[1]) == 2 * 3
+    heads = trained(tmp_path, {"name": "densenet_cifar", "depth": 16, "growth": 4}, {**HEADS}, **without(montage))
+    assert len(connectivity_picture([heads])[1]) == 2 * 3
+
+
+def without(montage, *more):
+    return {key: value for key, value in montage.items() if key not in ("numbers", "categories", *more)}
+
+
+def test_a_table_alone_is_refused_in_one_sentence(montage, tmp_path):
+    table = {key: value for key, value in montage.items() if key not in ("images", "image_size")}
+    one = trained(tmp_path, {"name": "mlp"}, HEADS, **table)
+    draw = [
+        lambda: choose_sample(one.setup, 0),
+        lambda: read_images(one.setup, [montage["root"]]),
+        lambda: stages_picture(one, None, np.zeros((3, 32, 32), np.uint8)),
+        lambda: filters_picture(one),
+    ]
+    for function in draw:
+        with pytest.raises(UserError, match="mlp takes a table without images, so there is nothing to draw"):
+            function()
+    with pytest.raises(UserError, match="MLP has no dense blocks"):
+        connectivity_picture([one])
+
+
+def test_grad_cam_of_several_labels_explains_the_likeliest_or_one_by_name(montage, tmp_path):
+    one = trained(tmp_path, {"name": "resnet20"}, {"tags": HEADS["tags"]}, **without(montage))
+    image, table = choose_sample(one.setup, 0)
+    assert table is None
+    _, (row,) = gradcam_picture(one, [("0", image)], "y")
+    assert row["explained"].startswith("y ") and row["prediction"].endswith("%")
+    with pytest.raises(UserError, match="there is no label 'z'"):
+        gradcam_picture(one, [("0", image)], "z")

@@ -1,9 +1,15 @@
 """How networks are named for measuring."""
 
+import pickle
+
+import numpy as np
 import pytest
 
 from ppcls_lite.measure.complexity import count_macs
+from ppcls_lite.measure.steps import inference, training_step
 from ppcls_lite.measure.subject import Subject, parse_subjects
+from ppcls_lite.tasks.network import build_network
+from ppcls_lite.tasks.setup import load_setup
 from ppcls_lite.utils.errors import UserError
 
 
@@ -59,9 +65,43 @@ def test_a_given_side_goes_before_the_default():
         (["configs/nowhere.yaml"], None, "configs/nowhere.yaml: the config cannot be read"),
         (["alexnet"], 64, "--image-size is 64, but alexnet takes 224 only"),
         (["resnet50"], 31, "--image-size is 31, expected 32 to 4096"),
+        (["lenet", "resnet20"], 28, "--image-size is 28, expected 32 to 4096"),
     ],
 )
 def test_mistakes_are_named(texts, size, message):
     with pytest.raises(UserError) as error:
         parse_subjects(texts, size)
     assert message in str(error.value)
+
+
+CASES = {
+    "sum_numbers": [(2,)],
+    "sum_both": [(3, 32, 32), (2,)],
+    "digit_colours": [(3, 32, 32)],
+    "digit_sets": [(3, 48, 48)],
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_configurations_are_measured_as_they_are_trained(name):
+    """With their heads, their table and the loss of their task."""
+    file = f"configs/tasks/{name}.yaml"
+    (subject,) = parse_subjects([file])
+    assert subject.input_shapes == CASES[name]
+    network, trained = subject.build(), build_network(load_setup(file), prepares=False)
+    shapes = [{name: value.shape for name, value in one.state_dict().items()} for one in (network, trained)]
+    assert shapes[0] == shapes[1]
+    inference(network, subject, 2)()
+    before = {name: value.numpy() for name, value in network.state_dict().items()}
+    training_step(network, subject, 2)()
+    moved = [name for name, value in network.state_dict().items() if not np.array_equal(value.numpy(), before[name])]
+    assert moved and all(np.isfinite(value.numpy()).all() for value in network.state_dict().values())
+    assert (
+        pickle.loads(pickle.dumps(subject)).input_shapes == subject.input_shapes
+    )  # for the process that measures memory
+
+
+def test_a_network_of_a_table_has_no_image_size():
+    alone, configured, other = parse_subjects(["mlp:in_features=5", "configs/tasks/sum_numbers.yaml", "resnet20"], 64)
+    assert [one.image_size for one in (alone, configured, other)] == [0, 0, 64]
+    assert alone.input_shapes == [(5,)] and count_macs(alone.build(), 0, 0) == 5 * 8 + 8 * 4 + 4 * 1000

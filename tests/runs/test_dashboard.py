@@ -13,7 +13,7 @@ from ppcls_lite.data import load_dataset
 from ppcls_lite.engine import build
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.pictures import plots
-from ppcls_lite.runs.dashboard import RECORDS
+from ppcls_lite.runs.dashboard import RECORDS, tags_of
 from ppcls_lite.tasks.network import build_network
 from ppcls_lite.tasks.setup import complete, load_setup
 from ppcls_lite.weights.load import load_pretrained
@@ -121,3 +121,17 @@ def test_first_records_survive_a_rewind_and_the_outcome_does_not(finished, tmp_p
     assert not any(value.WhichOneof("one_value") == "hparam" for value in kept)
     assert {value.tag for value in kept} >= {"images/training", "config", "loss/train"}
     assert isinstance(kept[0], record_pb2.Record.Value)
+
+
+def test_losses_have_one_section_and_the_headline_another():
+    tags = tags_of(["top1", "top5"])
+    assert (tags["val_top1"], tags["val_loss"]) == ("accuracy/top1_val", "loss/val") and "val_top5" not in tags
+    tags = tags_of(["loss", "exact", "colour_loss", "colour_top1", "colour_top5"])
+    assert (tags["test_loss"], tags["test_colour_loss"]) == ("loss/test", "loss/colour_test")
+    assert (tags["test_exact"], tags["test_colour_top1"]) == ("metrics/exact_test", "metrics/colour_top1_test")
+    assert not any(tag.startswith("accuracy/") or "top5" in tag for tag in tags.values())
+    assert tags_of(["colour_top1", "loss", "exact"])["train_colour_top1"] == "accuracy/colour_top1_train"
+    assert tags_of(["colour_loss", "loss"])["train_colour_loss"] == "loss/colour_train"
+    for names in (["loss", "mae"], ["top5", "top1"], ["colour_loss", "loss", "colour_top1"]):
+        tags = tags_of(names)
+        assert len(set(tags.values())) == len(tags) and f"test_{names[0]}" in tags

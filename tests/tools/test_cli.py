@@ -43,6 +43,24 @@ def test_eval_scores_a_run_folder_s_config_to_the_result_s_figure(trained):
     ] in table
 
 
+def test_eval_and_summary_of_several_heads_and_of_a_table(tmp_path):
+    small = ["DataLoader.train_subset=64", "DataLoader.test_subset=64", "Global.epochs=2"]
+    run = tmp_path / "run"
+    done = call("tools/train.py", "-c", "configs/tasks/digit_colours.yaml", "-o", f"Global.output_dir={run}", *small)
+    assert done.returncode == 0, done.stderr
+    done = call("tools/eval.py", "-c", run / "config.yaml", "--per-class")
+    test, digit, colour, *tables = done.stdout.split("test  ")[1].splitlines()
+    assert "all right" in test and test.count("loss") == 1 and "top-1" not in test
+    for line, head in ((digit, "digit"), (colour, "colour")):
+        assert line.split()[:2] == [head, "top-1"] and line.count("loss") == 1
+    assert tables.count("digit") == tables.count("colour") == 1 and sum("macro mean" in line for line in tables) == 2
+    picture = ["-c", run / "config.yaml", "--index", 3, "--class", "colour.red", "--output", tmp_path / "pictures"]
+    done = call("tools/visualize.py", "gradcam", *picture)
+    assert done.returncode == 0 and "colour red" in done.stdout
+    done = call("tools/summary.py", "-c", "configs/tasks/sum_numbers.yaml")
+    assert done.stdout.splitlines()[-1] == "mlp: 65 parameters, 48 multiply-adds"
+
+
 def test_summary_prints_the_totals_and_the_same_as_json():
     done = call("tools/summary.py", "-c", "configs/octresnet50.yaml", "--json")
     facts = json.loads(done.stdout)
