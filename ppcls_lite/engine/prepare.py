@@ -161,8 +161,8 @@ def log_initial_weights(setup: Setup, prepared: Prepared) -> None:
     weights = find_weights(config.Global.pretrained_model, config.Arch["name"])
     logger.info("weights from %s", weights)
     if prepared.fresh:
-        more = f" and {len(prepared.fresh) - 3} more" if len(prepared.fresh) > 3 else ""
-        names = ", ".join(prepared.fresh[:3]) + more
+        more = f" and {len(prepared.fresh) - 4} more" if len(prepared.fresh) > 4 else ""
+        names = ", ".join(prepared.fresh[:4]) + more
         logger.info("%s start fresh, since the head of these weights has another size", names)
     metadata = next((folder / METADATA for folder in run_folders(weights) if (folder / METADATA).is_file()), None)
     try:

@@ -36,11 +36,16 @@ WRAPPED = (  # one of every class of paddle.vision
     *("vgg11", "inception_v3", "googlenet", "squeezenet1_0", "squeezenet1_1", "shufflenet_v2_x0_25"),
     *("shufflenet_v2_swish", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "resnext50_32x4d"),
 )
+DEEP = ("101", "152", "161", "169", "200", "201", "264")
 OWN = ("oct_mobilenet", "oct_resnet20", "vovnet27_slim", "densenet_cifar", "densenet121", "osa40_5x43", "alexnet")
 
 
-# Each of our networks, and one of every class of those that are paddle.vision's.
-TESTED = [name for name in image_models() if name in WRAPPED or MODELS.entry(name).module != "ppcls_lite.arch.vision"]
+# Each of our networks, and one of every class of those that are paddle.vision's. Deep ones differ in depth only.
+TESTED = [
+    pytest.param(name, marks=pytest.mark.slow) if any(deep in name for deep in DEEP) else name
+    for name in image_models()
+    if name in WRAPPED or MODELS.entry(name).module != "ppcls_lite.arch.vision"
+]
 
 
 @pytest.fixture(scope="module", params=TESTED)

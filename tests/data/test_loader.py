@@ -230,7 +230,7 @@ def test_mixed_images_have_the_mean_weight_of_their_classes():
 
 
 BROKEN_BALANCING = {
-    "a weight too few": ({"class_weights": [1.0] * 9}, {}, "class_weights has 9 values, but digits has 10 classes"),
+    "a weight too few": ({"class_weights": [1.0] * 9}, {}, "class_weights has 9 values, but label has 10 classes"),
     "a negative weight": ({"class_weights": [-1] * 10}, {}, "expected one of 'balanced' or a list in which each item"),
     "a word": ({"class_weights": "inverse"}, {}, "class_weights is 'inverse', expected one of 'balanced'"),
     "a sampler": ({"sampler": "random"}, {}, "sampler is 'random', expected one of 'balanced'"),

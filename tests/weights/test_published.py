@@ -52,7 +52,14 @@ def publish(cache, monkeypatch):
     return make
 
 
-@pytest.mark.parametrize("model", published.MODELS)
+# One of each class of networks; the others differ in depth and width.
+ALWAYS = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "resnet50", "densenet121", "vgg11", "squeezenet1_1")
+ALWAYS += ("shufflenet_v2_x0_25", "shufflenet_v2_swish", "inception_v3", "googlenet", "resnext50_32x4d")
+
+
+@pytest.mark.parametrize(
+    "model", [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.slow) for name in published.MODELS]
+)
 def test_every_published_model_computes_what_paddle_s_does(model, publish):
     theirs, path = publish(model)
     ours = build_model(model, pretrained=True)
