@@ -61,7 +61,7 @@ def randomize_batch_norm(network: nn.Layer, image_size: int, channels: int) -> N
         norm.bias.set_value(rng.uniform(0, 2, norm.bias.shape).astype("float32"))
     with paddle.no_grad():
         count = max(8, 2048 // image_size)  # small images give few values per channel in the last layers
-        network(paddle.to_tensor(_images(count, image_size, channels, seed=1)))
+        network(paddle.to_tensor(noise_images(count, image_size, channels, seed=1)))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm._momentum = momentum
     network.eval()
@@ -85,7 +85,7 @@ def export(network: nn.Layer, metadata: Metadata, form: str, output: Path, batch
     metadata = replace(metadata, batch_size=batch_size)
     size, channels = metadata.image_size, metadata.channels
     check_room(8 * (batch_size or 1) * channels * size**2, f"a batch of {batch_size} images of {size} px")
-    deploy = deploy_form(network, paddle.to_tensor(_images(1, size, channels, seed=2)))
+    deploy = deploy_form(network, paddle.to_tensor(noise_images(1, size, channels, seed=2)))
     spec = InputSpec([batch_size or -1, channels, size, size], "float32", "images")
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
@@ -161,7 +161,7 @@ def _compare(network: nn.Layer, runtime, metadata: Metadata) -> float:
     run = eager(network)
     worst = 0.0
     for i, size in enumerate((metadata.batch_size,) if metadata.batch_size else DYNAMIC):
-        images = _images(size, metadata.image_size, metadata.channels, seed=3 + i)
+        images = noise_images(size, metadata.image_size, metadata.channels, seed=3 + i)
         expected, found = run(images), runtime(images)
         scale = np.abs(expected).max()
         difference = np.abs(found - expected).max() / scale if found.shape == expected.shape else np.inf
@@ -174,7 +174,7 @@ def _compare(network: nn.Layer, runtime, metadata: Metadata) -> float:
     return worst
 
 
-def _images(count: int, size: int, channels: int, seed: int) -> np.ndarray:
+def noise_images(count: int, size: int, channels: int, seed: int) -> np.ndarray:
     """Noise at all scales, float32 [N, C, H, W]; a deep network can hardly tell images of white noise apart."""
     rng = np.random.default_rng(seed)
     images = np.zeros((count, channels, size, size), np.float32)

@@ -67,7 +67,7 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     result = _optimize(Extractor(model).extract_model(inputs, outputs))  # without the nodes that computed sizes
     (last,) = (node for node in result.graph.node if outputs[0] in node.output)
     result.graph.output[0].name = last.output[0] = OUTPUT
-    _name_batch(result)
+    name_batch(result)
     onnx.checker.check_model(result, full_check=True)
     return result
 
@@ -103,7 +103,7 @@ def _scales(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> onnx.TensorPr
     return numpy_helper.from_array(np.array([1, 1, *scales], np.float32), f"{node.name}.scales")
 
 
-def _name_batch(model: onnx.ModelProto) -> None:
+def name_batch(model: onnx.ModelProto) -> None:
     """Name the first dimension of every tensor ``batch`` if it is not fixed.
 
     Runtimes lose track of it in an upsampling, and then cannot tell that two summands have equal shapes.
