@@ -119,11 +119,11 @@ def pool_by_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = _Graph(model)
     for node in graph.nodes("AveragePool"):
         attributes, (_, channels, height, width) = _attributes(node), graph.shape(node.input[0])
-        if attributes["kernel_shape"] == attributes["strides"] == [2, 2] and not (height % 2 or width % 2):
-            if not any(attributes.get("pads", [])):
-                weight = graph.constant(np.full((channels, 1, 2, 2), 0.25, np.float32))
-                options = {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [0] * 4, "dilations": [1, 1]}
-                graph.replace(node.output[0], graph.add("Conv", [node.input[0], weight], group=channels, **options))
+        halves = attributes["kernel_shape"] == attributes["strides"] == [2, 2] and not any(attributes.get("pads", []))
+        if halves and height % 2 == 0 and width % 2 == 0:
+            weight = graph.constant(np.full((channels, 1, 2, 2), 0.25, np.float32))
+            options = {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [0] * 4, "dilations": [1, 1]}
+            graph.replace(node.output[0], graph.add("Conv", [node.input[0], weight], group=channels, **options))
     return graph.finish()
 
 
