@@ -40,13 +40,13 @@ def copy(model):
     return type(model).FromString(model.SerializeToString())
 
 
-def run(model, count=3):
+def run(model):
     import onnxruntime
 
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     (images,) = session.get_inputs()
     _, channels, size, _ = images.shape
-    return session.run(None, {images.name: noise_images(count, size, channels, seed=7)})[0]
+    return session.run(None, {images.name: noise_images(3, size, channels, seed=7)})[0]
 
 
 def kinds(model):
@@ -66,7 +66,7 @@ def test_each_rewrite_computes_what_the_network_does(name, size, exported):
         assert np.abs(run(alone) - expected).max() < 2e-5 * np.abs(expected).max(), step
     for runtime in (None, "onnxruntime"):
         together = rewrites.rewrite(copy(model), runtime)
-        assert np.abs(run(together, 1) - expected[:1]).max() < 2e-5 * np.abs(expected).max()
+        assert np.abs(run(together) - expected).max() < 2e-5 * np.abs(expected).max()
 
 
 def test_sums_become_one_convolution_and_poolings_and_norms_convolutions(exported):
