@@ -1,0 +1,84 @@
+"""8-bit export of a run's network: calibration on its training images, and the scores of both files."""
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ppcls_lite.data import BatchLoader
+from ppcls_lite.deploy.export import Export, export, noise_images
+from ppcls_lite.deploy.quantize import Deployed, check_drop, quantize
+from ppcls_lite.deploy.runtimes import open_runtime
+from ppcls_lite.engine.build import Loaders, build_loaders
+from ppcls_lite.engine.evaluate import evaluate
+from ppcls_lite.tasks.metadata import Metadata
+from ppcls_lite.tasks.network import prepare_input, resize
+from ppcls_lite.tasks.setup import Setup
+from ppcls_lite.utils.resources import count_cores
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How to quantize.
+
+    Args:
+        images: number of calibration images.
+        max_drop: the largest loss of the headline metric, see ``deploy.quantize.check_drop``.
+        runtime: the only runtime that the file is for; None for all.
+    """
+
+    images: int = 128
+    max_drop: float = 1.0
+    runtime: str | None = None
+
+
+def export_quantized(
+    setup: Setup, network: nn.Layer, metadata: Metadata, output: Path, batch_size: int | None, how: Quantization
+) -> tuple[Export, str]:
+    """Write ``network`` to an 8-bit ONNX file. Without trained weights, nothing is read from the data set.
+
+    Returns:
+        The export, whose difference is that of the 32-bit file, and the scores in words.
+
+    Raises:
+        TrainingError: the 8-bit file scores worse than allowed; nothing is kept.
+        UserError: as ``deploy.export.export`` and ``deploy.quantize.quantize``.
+    """
+    trained = metadata.weights != "random"
+    loaders = build_loaders(setup, setup.source.load(setup.reading)) if trained else None
+    images = _calibration_images(setup, loaders, metadata, how.images)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+        files = [Path(folder) / f"{bits}.onnx" for bits in (32, 8)]
+        done = export(network, metadata, "onnx", files[0], batch_size)
+        quantize(*files, images, how.runtime)
+        if loaders is None:
+            scores = "not scored, because the weights are random; calibrated on random images"
+        else:
+            part, loader = loaders.scored
+            found = [_score(setup, metadata, file, batch_size, loader) for file in files]
+            scores = f"{part}: {check_drop(setup.task.headline, *found, how.max_drop)}"
+        shutil.move(files[1], output)
+    return Export((output,), done.difference), scores
+
+
+def _calibration_images(setup: Setup, loaders: Loaders | None, metadata: Metadata, count: int) -> np.ndarray:
+    """Training images without augmentation, as the exported network takes them: float32 [N, C, H, W]."""
+    if loaders is None:
+        return noise_images(count, metadata.image_size, metadata.channels, seed=4)
+    split = loaders.train.split
+    chosen = np.sort(np.random.default_rng(0).permutation(len(split))[:count])
+    loader = BatchLoader(split.take(chosen), np.zeros(len(chosen)), setup.config.DataLoader.eval_batch_size)
+    prepared = (metadata.normalization(paddle.to_tensor(images)) for images, *_ in loader)
+    return np.concatenate([resize(images, metadata.image_size).numpy() for images in prepared])
+
+
+def _score(setup: Setup, metadata: Metadata, file: Path, batch_size: int | None, loader: BatchLoader) -> float:
+    """The headline metric of an exported network."""
+    network = Deployed(open_runtime(file, "onnxruntime", count_cores()), batch_size)
+    prepare_input(network, metadata.normalization, metadata.image_size)
+    return evaluate(network, setup.task, loader).values[setup.task.headline.name]
