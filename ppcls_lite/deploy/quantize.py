@@ -139,6 +139,8 @@ class Deployed(nn.Layer):
         batch_size: the only batch size that it takes; None for any.
     """
 
+    takes_images = True
+
     def __init__(self, run: Runtime, batch_size: int | None):
         super().__init__()
         self.run, self.batch_size = run, batch_size
