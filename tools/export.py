@@ -41,15 +41,12 @@ def main() -> None:
     import paddle
 
     from ppcls_lite.deploy.export import check_format, export, randomize_batch_norm
-    from ppcls_lite.deploy.quantize import check_quantizer
     from ppcls_lite.engine.quantized import Quantization, export_quantized
     from ppcls_lite.runs.trained import choose_weights, describe_network, load_trained
     from ppcls_lite.tasks.network import build_network
 
     paddle.set_device("cpu")
     check_format(args.format)
-    if args.quantize:
-        check_quantizer(config.Global.name, setup.spec.fields.width if setup.spec.fields else 0)
     if args.random_weights:
         weights, network = "random", build_network(setup, prepares=False)
         metadata = describe_network(setup, weights, size)

@@ -11,12 +11,13 @@ long as before. What is rewritten, and why (measured in docs/results.md):
    8-bit average pooling takes ten times as long, and OpenVINO's computes in 32 bits.
 3. :func:`scale_by_convolution`: a batch norm that could not be folded becomes a depthwise 1x1 convolution, because
    runtimes compute batch norms in 32 bits.
+4. :func:`separate_heads`: outputs of several heads are not concatenated and split again, so that each has its scale.
 
 For ONNX Runtime only, where 8-bit convolutions run on channels-last tensors:
 
-4. :func:`upsample_channels_last`: upsampling becomes an addition that broadcasts, or a concatenation of the tensor with
+5. :func:`upsample_channels_last`: upsampling becomes an addition that broadcasts, or a concatenation of the tensor with
    itself. ONNX Runtime's 8-bit Resize computes each value by itself; these copy or add whole pixels.
-5. :func:`stem_by_blocks`: the first convolution reads blocks of 2x2 pixels as 12 channels. With 3 channels ONNX Runtime
+6. :func:`stem_by_blocks`: the first convolution reads blocks of 2x2 pixels as 12 channels. With 3 channels ONNX Runtime
    has no fast kernel.
 """
 
@@ -37,7 +38,7 @@ def rewrite(model: onnx.ModelProto, runtime: str | None = None) -> onnx.ModelPro
     Args:
         model: a result of ``onnx_graph.simplify``; it is changed.
     """
-    steps = [merge_sums, pool_by_convolution, scale_by_convolution]
+    steps = [merge_sums, pool_by_convolution, scale_by_convolution, separate_heads]
     if runtime == "onnxruntime":
         steps += [upsample_channels_last, stem_by_blocks]
     for step in steps:
@@ -139,6 +140,21 @@ def scale_by_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
             options = {"kernel_shape": [1, 1], "strides": [1, 1], "pads": [0] * 4, "dilations": [1, 1]}
             output = graph.add("Conv", [node.input[0], *names], group=len(scale), **options)
             graph.replace(node.output[0], output)
+    return graph.finish()
+
+
+def separate_heads(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Take tensors that are concatenated and split again into the same parts from before that."""
+    graph = _Graph(model)
+    for node in graph.nodes("Split"):
+        joined = graph.producer(node.input[0])
+        if joined is not None and joined.op_type == "Concat":
+            parts, sources = list(node.output), list(joined.input)
+            if list(map(graph.shape, parts)) == list(map(graph.shape, sources)) and graph.is_read_once(
+                joined.output[0]
+            ):
+                for part, source in zip(parts, sources, strict=True):
+                    graph.replace(part, source)
     return graph.finish()
 
 

@@ -15,7 +15,6 @@ import onnx
 import paddle
 from paddle import Tensor, nn
 
-from ppcls_lite.deploy.exported import read_metadata
 from ppcls_lite.deploy.octave_rewrite import rewrite
 from ppcls_lite.deploy.runtimes import Runtime, import_extra
 from ppcls_lite.tasks.task import Metric
@@ -42,19 +41,14 @@ def check_quantizer(network: str, table_width: int) -> None:
 
 
 def quantize(source: Path, target: Path, images: np.ndarray, runtime: str | None = None) -> None:
-    """Write an 8-bit version of an exported network, with its metadata.
+    """Write an 8-bit version of an exported network that passed :func:`check_quantizer`, with its metadata.
 
     Args:
         source: an .onnx file of ``export.export``.
         target: the file to write.
         images: calibration images as the network takes them, float32 [N, C, H, W].
         runtime: rewrite the network for ``onnxruntime`` only; None for a file that is fast in every runtime.
-
-    Raises:
-        UserError: as :func:`check_quantizer`.
     """
-    about = read_metadata(source)
-    check_quantizer(about.name, about.columns.width if about.columns else 0)
     from onnxruntime.quantization import QDQQuantizer, QuantType
 
     model = onnx.load(str(source))

@@ -11,7 +11,7 @@ from paddle import nn
 
 from ppcls_lite.data import BatchLoader
 from ppcls_lite.deploy.export import Export, export, noise_images
-from ppcls_lite.deploy.quantize import Deployed, check_drop, quantize
+from ppcls_lite.deploy.quantize import Deployed, check_drop, check_quantizer, quantize
 from ppcls_lite.deploy.runtimes import open_runtime
 from ppcls_lite.engine.build import Loaders, build_loaders
 from ppcls_lite.engine.evaluate import evaluate
@@ -46,8 +46,9 @@ def export_quantized(
 
     Raises:
         TrainingError: the 8-bit file scores worse than allowed; nothing is kept.
-        UserError: as ``deploy.export.export`` and ``deploy.quantize.quantize``.
+        UserError: as ``deploy.quantize.check_quantizer`` and ``deploy.export.export``.
     """
+    check_quantizer(metadata.name, network.table_width)
     trained = metadata.weights != "random"
     loaders = build_loaders(setup, setup.source.load(setup.reading)) if trained else None
     images = _calibration_images(setup, loaders, metadata, how.images)
