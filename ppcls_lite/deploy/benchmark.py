@@ -17,8 +17,7 @@ from paddle import nn
 from ppcls_lite.arch.registry import list_models
 from ppcls_lite.data.fields import Fields
 from ppcls_lite.deploy.export import check_format, export, noise_images, randomize_batch_norm
-from ppcls_lite.deploy.precision import CALIBRATION, check_bfloat16, check_gpu
-from ppcls_lite.deploy.quantize import check_quantizer, quantize
+from ppcls_lite.deploy.precision import CALIBRATION, check_bfloat16, check_gpu, check_quantizer
 from ppcls_lite.deploy.runtimes import OperatorTime, eager, import_extra, open_runtime, profile
 from ppcls_lite.measure import tables
 from ppcls_lite.measure.complexity import profile_layers
@@ -229,6 +228,8 @@ def _build(subject: Subject, forms: Iterable[str], place: Path, batch_size: int)
             export(network, metadata, form, plain if form == "onnx" else place, batch_size)
     for form, file in files.items():
         if form.startswith("int8"):
+            from ppcls_lite.deploy.quantize import quantize
+
             images = noise_images(CALIBRATION, size, channels, seed=4)
             quantize(plain, file, images, form.partition("-")[2] or None)
     macs, params = sum(layer.macs for layer in layers), sum(layer.params for layer in layers)

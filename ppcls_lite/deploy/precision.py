@@ -1,4 +1,4 @@
-"""Precisions other than 32 and 8 bits, and GPUs: ONNX Runtime's CUDA and TensorRT providers, OpenVINO's bfloat16."""
+"""What precisions and GPUs need of the installation, and ONNX files in ONNX Runtime on GPUs."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,22 @@ from ppcls_lite.utils.errors import UserError
 
 PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider")  # the fastest first
 CALIBRATION = 8  # random images that set the ranges of 8-bit networks that are only timed
+
+
+def check_quantizer(network: str, table_width: int) -> None:
+    """Check that a network can be quantized by this installation.
+
+    Args:
+        network: its name.
+        table_width: values of a row of the table that it takes; 0 for images alone.
+
+    Raises:
+        UserError: a package is missing, or the network takes a table.
+    """
+    if table_width:
+        raise UserError(f"int8 is for networks that take images alone, but {network} takes a table; leave out int8")
+    for name in ("ml_dtypes", "onnxruntime.quantization"):
+        import_extra(name)
 
 
 def check_gpu() -> list[str]:

@@ -4,6 +4,8 @@ Activations are unsigned with one scale per tensor, weights signed with one scal
 written as pairs of QuantizeLinear and DequantizeLinear (QDQ), which ONNX Runtime and OpenVINO read. Scales of
 activations come from their smallest and largest values on calibration images. ONNX Runtime has no fast kernels for
 signed activations. NNCF was measured, too (docs/results.md).
+
+Needs onnx; imported where a network is quantized.
 """
 
 import tempfile
@@ -12,36 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import paddle
-from paddle import Tensor, nn
 
 from ppcls_lite.deploy.octave_rewrite import rewrite
-from ppcls_lite.deploy.runtimes import Runtime, import_extra
-from ppcls_lite.tasks.task import Metric
-from ppcls_lite.utils.errors import TrainingError, UserError
 
 CALIBRATION_BATCH = 8
 MOVES = ("Concat", "Resize", "MaxPool", "Transpose", "Reshape", "Flatten")  # operators that only move values
 
 
-def check_quantizer(network: str, table_width: int) -> None:
-    """Check that a network can be quantized by this installation.
-
-    Args:
-        network: its name.
-        table_width: values of a row of the table that it takes; 0 for images alone.
-
-    Raises:
-        UserError: a package is missing, or the network takes a table.
-    """
-    if table_width:
-        raise UserError(f"int8 is for networks that take images alone, but {network} takes a table; leave out int8")
-    for name in ("ml_dtypes", "onnxruntime.quantization"):
-        import_extra(name)
-
-
 def quantize(source: Path, target: Path, images: np.ndarray, runtime: str | None = None) -> None:
-    """Write an 8-bit version of an exported network that passed :func:`check_quantizer`, with its metadata.
+    """Write an 8-bit version of an exported network that passed ``precision.check_quantizer``, with its metadata.
 
     Args:
         source: an .onnx file of ``export.export``.
@@ -123,48 +104,3 @@ def _share_ranges(model: onnx.ModelProto, ranges) -> None:
         highest = np.float32(max(np.max(ranges[name].range_value[1]) for name in names))
         for name in names:
             ranges.data[name] = TensorData(lowest=np.array(lowest), highest=np.array(highest))
-
-
-class Deployed(nn.Layer):
-    """An exported network as a layer, to be scored as the original is.
-
-    Args:
-        run: the network in its runtime.
-        batch_size: the only batch size that it takes; None for any.
-    """
-
-    takes_images = True
-
-    def __init__(self, run: Runtime, batch_size: int | None):
-        super().__init__()
-        self.run, self.batch_size = run, batch_size
-
-    def forward(self, x: Tensor) -> Tensor:
-        images = x.numpy()
-        size = self.batch_size or len(images)
-        padded = np.concatenate([images, np.zeros((-len(images) % size, *images.shape[1:]), images.dtype)])
-        parts = [self.run(padded[i : i + size]) for i in range(0, len(padded), size)]
-        return paddle.to_tensor(np.concatenate(parts)[: len(images)])
-
-
-def check_drop(metric: Metric, before: float, after: float, most: float) -> str:
-    """Describe the change of a metric by quantization.
-
-    Args:
-        metric: the headline of the task.
-        before, after: its values in 32 and 8 bits.
-        most: the largest loss allowed: percentage points of a fraction, else percent of ``before``.
-
-    Raises:
-        TrainingError: the loss is larger, or a value is NaN.
-    """
-    unit = "points" if metric.unit == "%" else "%"
-    change = 100 * (after - before) / (1 if metric.unit == "%" else abs(before) or 1)
-    drop = -change if metric.higher_is_better else change
-    text = f"{metric.show(before)} in 32 bits, {metric.show(after)} in 8 bits ({change:+.2f} {unit})"
-    if not drop <= most:  # NaN, too
-        raise TrainingError(
-            f"{text}: the loss is more than --max-drop {most:g} {unit}; nothing was written; "
-            f"calibrate on more images, or allow a larger loss"
-        )
-    return text

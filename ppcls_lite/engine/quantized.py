@@ -7,17 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 
 from ppcls_lite.data import BatchLoader
 from ppcls_lite.deploy.export import Export, export, noise_images
-from ppcls_lite.deploy.quantize import Deployed, check_drop, check_quantizer, quantize
-from ppcls_lite.deploy.runtimes import open_runtime
+from ppcls_lite.deploy.precision import check_quantizer
+from ppcls_lite.deploy.runtimes import Runtime, open_runtime
 from ppcls_lite.engine.build import Loaders, build_loaders
 from ppcls_lite.engine.evaluate import evaluate
 from ppcls_lite.tasks.metadata import Metadata
 from ppcls_lite.tasks.network import prepare_input, resize
 from ppcls_lite.tasks.setup import Setup
+from ppcls_lite.tasks.task import Metric
+from ppcls_lite.utils.errors import TrainingError
 from ppcls_lite.utils.resources import count_cores
 
 
@@ -27,7 +29,7 @@ class Quantization:
 
     Args:
         images: number of calibration images.
-        max_drop: the largest loss of the headline metric, see ``deploy.quantize.check_drop``.
+        max_drop: the largest loss of the headline metric, see :func:`check_drop`.
         runtime: the only runtime that the file is for; None for all.
     """
 
@@ -46,9 +48,11 @@ def export_quantized(
 
     Raises:
         TrainingError: the 8-bit file scores worse than allowed; nothing is kept.
-        UserError: as ``deploy.quantize.check_quantizer`` and ``deploy.export.export``.
+        UserError: as ``deploy.precision.check_quantizer`` and ``deploy.export.export``.
     """
     check_quantizer(metadata.name, network.table_width)
+    from ppcls_lite.deploy.quantize import quantize
+
     trained = metadata.weights != "random"
     loaders = build_loaders(setup, setup.source.load(setup.reading)) if trained else None
     images = _calibration_images(setup, loaders, metadata, how.images)
@@ -83,3 +87,48 @@ def _score(setup: Setup, metadata: Metadata, file: Path, batch_size: int | None,
     network = Deployed(open_runtime(file, "onnxruntime", count_cores()), batch_size)
     prepare_input(network, metadata.normalization, metadata.image_size)
     return evaluate(network, setup.task, loader).values[setup.task.headline.name]
+
+
+class Deployed(nn.Layer):
+    """An exported network as a layer, to be scored as the original is.
+
+    Args:
+        run: the network in its runtime.
+        batch_size: the only batch size that it takes; None for any.
+    """
+
+    takes_images = True
+
+    def __init__(self, run: Runtime, batch_size: int | None):
+        super().__init__()
+        self.run, self.batch_size = run, batch_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        images = x.numpy()
+        size = self.batch_size or len(images)
+        padded = np.concatenate([images, np.zeros((-len(images) % size, *images.shape[1:]), images.dtype)])
+        parts = [self.run(padded[i : i + size]) for i in range(0, len(padded), size)]
+        return paddle.to_tensor(np.concatenate(parts)[: len(images)])
+
+
+def check_drop(metric: Metric, before: float, after: float, most: float) -> str:
+    """Describe the change of a metric by quantization.
+
+    Args:
+        metric: the headline of the task.
+        before, after: its values in 32 and 8 bits.
+        most: the largest loss allowed: percentage points of a fraction, else percent of ``before``.
+
+    Raises:
+        TrainingError: the loss is larger, or a value is NaN.
+    """
+    unit = "points" if metric.unit == "%" else "%"
+    change = 100 * (after - before) / (1 if metric.unit == "%" else abs(before) or 1)
+    drop = -change if metric.higher_is_better else change
+    text = f"{metric.show(before)} in 32 bits, {metric.show(after)} in 8 bits ({change:+.2f} {unit})"
+    if not drop <= most:  # NaN, too
+        raise TrainingError(
+            f"{text}: the loss is more than --max-drop {most:g} {unit}; nothing was written; "
+            f"calibrate on more images, or allow a larger loss"
+        )
+    return text

@@ -8,6 +8,7 @@ import pytest
 from ppcls_lite.deploy.export import export, noise_images
 from ppcls_lite.deploy.exported import read_metadata
 from ppcls_lite.deploy.runtimes import open_runtime
+from ppcls_lite.engine.quantized import Deployed, check_drop
 from ppcls_lite.tasks.classification import Classification
 from ppcls_lite.tasks.task import Metric
 from ppcls_lite.utils.errors import TrainingError
@@ -69,8 +70,6 @@ def test_convolutions_sums_and_the_octave_exchange_stay_in_8_bits(files, tmp_pat
 def test_a_fixed_batch_size_is_kept_and_scored_in_whole_batches(files):
     import paddle
 
-    from ppcls_lite.deploy.quantize import Deployed
-
     plain, small = files("mobilenet_v1", batch_size=4, scale=0.25)
     assert read_metadata(small).batch_size == 4
     images = noise_images(6, 64, 3, seed=9)
@@ -80,10 +79,7 @@ def test_a_fixed_batch_size_is_kept_and_scored_in_whole_batches(files):
     np.testing.assert_allclose(outputs[4:], run(images[[4, 5, 4, 5]])[:2], rtol=1e-4, atol=1e-5)
 
 
-@onnx_only
 def test_the_loss_is_measured_in_the_direction_of_the_metric():
-    from ppcls_lite.deploy.quantize import check_drop
-
     top1, error = Classification.metrics[0], Metric("mae", "mean error", "", False)
     assert "(-0.40 points)" in check_drop(top1, 0.81, 0.806, 0.5)
     assert "(+3.00 points)" in check_drop(top1, 0.81, 0.84, 0.0)
