@@ -171,7 +171,8 @@ def benchmark_deploy(args) -> None:
     found = benchmark.measure_deployed(subjects, backends, *measured, precisions, args.device)
     runtimes = [f"{name} {version(name)}" for name in backends if name in ("onnxruntime", "openvino")]
     versions = ", ".join([describe_versions(), *runtimes])
-    facts = {"device": describe_device(), "versions": versions, "batch": args.batch_size, "rounds": args.rounds}
+    device = describe_device() if args.device == "cpu" else f"the first GPU; {describe_device()}"
+    facts = {"device": device, "versions": versions, "batch": args.batch_size, "rounds": args.rounds}
     print(benchmark.render(found, facts, args.format))
     if plot:
         save_plot(benchmark.draw(found, facts["device"]), plot)

@@ -134,13 +134,15 @@ def measure_deployed(
         threads: of every runtime; OMP_NUM_THREADS must have had this value when paddle was imported.
         rounds: measured runs of each.
         profiles: also profile the exported networks, afterwards.
-        precisions: of ``precision.PRECISIONS``, measured where a backend has them.
+        precisions: float32, bfloat16, float16, int8, int8-onnxruntime; measured where a backend has them.
         device: cpu or gpu; the GPU is for ONNX Runtime.
 
     Raises:
         UserError: a runtime that is not installed, or options that no network can have.
     """
     ways = list_ways(backends, precisions, device)
+    if profiles and (device == "gpu" or any(way.precision == "bfloat16" for way in ways)):
+        raise UserError("--profile is for float32 and int8 on the CPU; leave it out")
     for backend in backends:
         if backend in FORMS:
             check_format(FORMS[backend])
@@ -168,7 +170,7 @@ def measure_deployed(
         timings = time_in_turns(calls, rounds)
         operators = {}
         for way, one in itertools.product(ways if profiles else (), built):
-            if way.form is not None and way.precision != "bfloat16" and device == "cpu":
+            if way.form is not None:
                 logger.info("profiling %s in %s", one.name, way)
                 operators[one.name, way] = profile(one.files[way.form], way.backend, one.inputs, threads, rounds)
     records = []
@@ -316,14 +318,15 @@ def _operator_rows(operators: Sequence[OperatorTime]) -> list[dict[str, str]]:
 def draw(found: Benchmark, device: str) -> Figure:
     """Time and multiply-adds of octave networks by alpha, relative to the plain twin; one panel per twin."""
     records = found.records
-    twins, backends = (list(dict.fromkeys(record[key] for record in records)) for key in ("twin", "backend"))
+    twins = list(dict.fromkeys(record["twin"] for record in records))
+    ways = [Way(record["backend"], record["precision"]) for record in records]
     alphas = {name: options.get("alpha", 0.0) for name, options in found.options.items()}
     figure = Figure(figsize=(5.2 * len(twins), 4.2), layout="constrained")
     for axis, twin in zip(figure.subplots(1, len(twins), squeeze=False)[0], twins, strict=True):
-        for i, backend in enumerate(backends):
-            points = [record for record in records if (record["twin"], record["backend"]) == (twin, backend)]
+        for i, way in enumerate(dict.fromkeys(ways)):
+            points = [one for one, its in zip(records, ways, strict=True) if one["twin"] == twin and its == way]
             x, y = [alphas[point["network"]] for point in points], [1 / point["times_as_fast"] for point in points]
-            axis.plot(x, y, f"{'osD^'[i % 4]}-", color=f"C{i}", label=f"time, {backend}")
+            axis.plot(x, y, f"{'osD^'[i % 4]}-", color=f"C{i}", label=f"time, {way}")
             for alpha, share, point in zip(x, y, points, strict=True):
                 offset = (4, 6 if alpha else 6 + 11 * i)  # all lines start at the plain network's 1
                 label = f"{milliseconds(point['seconds'])} ms"

@@ -59,6 +59,8 @@ def test_only_combinations_that_exist_are_measured():
     ]:
         with pytest.raises(UserError, match=message):
             list_ways([backend], [precision], device)
+    with pytest.raises(UserError, match="--profile is for float32 and int8 on the CPU"):
+        measure_deployed([], ["openvino"], 1, 1, 1, profiles=True, precisions=["bfloat16"])
 
 
 def test_precisions_are_columns():
