@@ -4,6 +4,7 @@
   python tools/benchmark.py efficiency configs/cifar/densenet40.yaml configs/cifar/osa40_5x43.yaml --layers
   python tools/benchmark.py efficiency vovnet27_slim vovnet27_slim:bottleneck=true --format markdown
   python tools/benchmark.py deploy resnet50 oct_resnet50 --backend onnxruntime paddle --threads 1 --profile
+  python tools/benchmark.py deploy resnet50 oct_resnet50 --backend onnxruntime openvino --precision float32 int8
   python tools/benchmark.py deploy oct_resnet50 oct_mobilenet --alphas 0 .125 .25 .5 .75 --plot alphas.png
   python tools/benchmark.py train-step resnet50 oct_resnet50 --image-size 64 --batch-size 32 --exchanges
   python tools/benchmark.py loader -c configs/photos.yaml -o DataLoader.root=photos DataLoader.num_workers=2
@@ -11,8 +12,10 @@
   python -m paddle.distributed.launch --nproc_per_node 2 tools/benchmark.py scaling resnet20
 
 efficiency: parameters, multiply-adds, memory access cost, activations, speed, memory and energy side by side.
-deploy: exported networks (random weights) in the runtimes of tools/predict.py, on the CPU; octave networks are compared
-with the plain networks that they replace. --alphas measures octave networks at each alpha; 0 is the plain network.
+deploy: exported networks (random weights) in the runtimes of tools/predict.py, on the CPU or, in ONNX Runtime, on a
+GPU; octave networks are compared with the plain networks that they replace. --alphas measures octave networks at each
+alpha; 0 is the plain network. --precision int8-onnxruntime is the 8-bit file of tools/export.py --runtime onnxruntime;
+bfloat16 is OpenVINO's.
 train-step: seconds of a training step (forward, backward, SGD with momentum) and its ratio to the first network's.
 --exchanges also times octave networks with two other ways to add the upsampled low branch: nn.Upsample, and reshape
 with broadcast.
@@ -36,6 +39,7 @@ from ppcls_lite.utils import cli, processes
 from ppcls_lite.utils.errors import UserError
 
 BACKENDS = ("eager", "paddle", "onnxruntime", "openvino")
+PRECISIONS = ("float32", "bfloat16", "float16", "int8", "int8-onnxruntime")
 
 
 def main() -> None:
@@ -82,6 +86,8 @@ def parse():
     efficiency.add_argument("--plot", metavar="PNG", help="draw time against memory access cost and multiply-adds")
     efficiency.set_defaults(run=benchmark_efficiency)
     deploy.add_argument("--backend", nargs="+", choices=BACKENDS, default=["onnxruntime"], help="(default onnxruntime)")
+    deploy.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["float32"], help="(default float32)")
+    deploy.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu is for onnxruntime (default cpu)")
     deploy.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     deploy.add_argument("--batch-size", type=int, default=1, help="images per run (default 1)")
     deploy.add_argument("--alphas", type=float, nargs="+", help="of octave networks; 0 is the plain network")
@@ -160,10 +166,13 @@ def benchmark_deploy(args) -> None:
     if args.alphas:
         subjects = benchmark.with_alphas(subjects, args.alphas)
     backends = list(dict.fromkeys(args.backend))
-    found = benchmark.measure_deployed(subjects, backends, args.batch_size, args.threads, args.rounds, args.profile)
+    measured = args.batch_size, args.threads, args.rounds, args.profile
+    precisions = list(dict.fromkeys(args.precision))
+    found = benchmark.measure_deployed(subjects, backends, *measured, precisions, args.device)
     runtimes = [f"{name} {version(name)}" for name in backends if name in ("onnxruntime", "openvino")]
     versions = ", ".join([describe_versions(), *runtimes])
-    facts = {"device": describe_device(), "versions": versions, "batch": args.batch_size, "rounds": args.rounds}
+    device = describe_device() if args.device == "cpu" else f"the first GPU; {describe_device()}"
+    facts = {"device": device, "versions": versions, "batch": args.batch_size, "rounds": args.rounds}
     print(benchmark.render(found, facts, args.format))
     if plot:
         save_plot(benchmark.draw(found, facts["device"]), plot)

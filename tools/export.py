@@ -3,10 +3,14 @@
 python tools/export.py -c output/octresnet50/config.yaml --format onnx --output octresnet50.onnx
 python tools/export.py -c output/octresnet50/config.yaml --format paddle --output export/octresnet50
 python tools/export.py -c configs/octresnet50.yaml --format onnx --output speed.onnx --random-weights
+python tools/export.py -c output/octresnet50/config.yaml --format onnx --output small.onnx --quantize int8
 
 onnx writes the file --output for ONNX Runtime and OpenVINO (pip install -r requirements-deploy.txt).
 paddle writes PREFIX.pdmodel, PREFIX.pdiparams and PREFIX.meta.json for Paddle Inference.
 The exported network is kept only if its outputs match those of the original. tools/predict.py runs it.
+--quantize int8 writes 8-bit weights and activations, calibrated on training images. Both the 32-bit and the 8-bit
+network are scored on the validation images (or the test images, if there are none); the 8-bit file is kept only if its
+score is at most --max-drop worse.
 """
 
 import sys
@@ -15,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_lite.arch.registry import check_input_size
-from ppcls_lite.config.options import Positive, coerce
+from ppcls_lite.config.options import NonNegativeFloat, Positive, coerce
 from ppcls_lite.tasks.setup import load_setup
 from ppcls_lite.utils import cli
 from ppcls_lite.utils.errors import UserError
@@ -32,10 +36,12 @@ def main() -> None:
         check_input_size(config.Arch["name"], size, "--image-size")
     batch = parse_batch(args.batch_size)
     output = check_output(Path(args.output), args.format)
+    check_quantization(args)
     cli.import_paddle(quiet=True)
     import paddle
 
     from ppcls_lite.deploy.export import check_format, export, randomize_batch_norm
+    from ppcls_lite.engine.quantized import Quantization, export_quantized
     from ppcls_lite.runs.trained import choose_weights, describe_network, load_trained
     from ppcls_lite.tasks.network import build_network
 
@@ -55,7 +61,14 @@ def main() -> None:
     shapes = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in metadata.input_shapes.items())
     print(f"network     {config.Arch['name']}, {shapes}, batch {batch or 'of any size'}")
     print(f"weights     {weights}")
-    done = export(network, metadata, args.format, output, batch)
+    if args.quantize:
+        how = Quantization(
+            args.calibration_images or 128, 1.0 if args.max_drop is None else args.max_drop, args.runtime
+        )
+        done, scores = export_quantized(setup, network, metadata, output, batch, how)
+        print(f"8 bits      {scores}")
+    else:
+        done = export(network, metadata, args.format, output, batch)
     print(f"checked     on random inputs: largest difference {done.difference:.1e} of the largest output")
     for file in done.files:
         print(f"wrote       {file} ({file.stat().st_size / 2**20:.1f} MiB)")
@@ -72,7 +85,27 @@ def parse():
     parser.add_argument("--image-size", type=int, metavar="N", help="side in pixels (default: as configured)")
     parser.add_argument("--batch-size", default="dynamic", metavar="N", help="fixed batch size (default: dynamic)")
     parser.add_argument("--random-weights", action="store_true", help="untrained weights, to measure speed only")
+    parser.add_argument("--quantize", choices=("int8",), help="8-bit weights and activations, for onnx")
+    images = "training images that determine the ranges of activations (default 128)"
+    parser.add_argument("--calibration-images", type=int, metavar="N", help=images)
+    drop = "largest loss of the main metric by --quantize, in points for accuracies, else in percent (default 1.0)"
+    parser.add_argument("--max-drop", type=float, metavar="X", help=drop)
+    only = "make the 8-bit file faster in ONNX Runtime, and slower in others"
+    parser.add_argument("--runtime", choices=("onnxruntime",), help=only)
     return parser.parse_args()
+
+
+def check_quantization(args) -> None:
+    """Check the options that belong to --quantize."""
+    options = {"--calibration-images": Positive, "--max-drop": NonNegativeFloat, "--runtime": str}
+    for option, kind in options.items():
+        value = getattr(args, option[2:].replace("-", "_"))
+        if value is not None:
+            if not args.quantize:
+                raise UserError(f"{option} belongs to --quantize int8; add it, or leave out {option}")
+            coerce(value, kind, option)
+    if args.quantize and args.format != "onnx":
+        raise UserError(f"--quantize int8 writes ONNX files; use --format onnx instead of {args.format}")
 
 
 def parse_batch(text: str) -> int | None:

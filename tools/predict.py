@@ -47,7 +47,7 @@ def main() -> None:
     if args.root and table_in is None:
         raise UserError("--root is for the images that a CSV file names; leave it out")
     files = [] if table_in else list_images(args.images)
-    predictor = open_predictor(args.model, args.config, args.backend, args.device, args.threads)
+    predictor = open_predictor(args.model, args.config, args.backend, args.device, args.threads, args.precision)
     found, skipped = [], []
     if table_in:
         predictions = predictor.predict_rows(table_in, args.root, args.batch_size)
@@ -96,6 +96,8 @@ def parse():
     parser.add_argument("-c", "--config", metavar="CONFIG", help="for weights outside of a run folder")
     parser.add_argument("--backend", choices=BACKENDS, help="runtime (default: depends on MODEL)")
     parser.add_argument("--device", choices=("auto", "gpu", "cpu"), default="auto", help="(default auto)")
+    half = "of an .onnx file with --device gpu (default float32)"
+    parser.add_argument("--precision", choices=("float32", "float16"), default="float32", help=half)
     threads = "CPU threads (default: number of cores)"
     parser.add_argument("--threads", type=int, default=count_cores(), metavar="N", help=threads)
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images per batch (default 16)")

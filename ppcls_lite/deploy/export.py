@@ -192,12 +192,12 @@ def _compare(network: nn.Layer, runtime, metadata: Metadata) -> float:
 
 def _inputs(network: nn.Layer, count: int, size: int | None, channels: int, seed: int) -> list[np.ndarray]:
     """Random inputs of a network: images, rows of a table, or both."""
-    images = [_images(count, size, channels, seed)] if network.takes_images else []
+    images = [noise_images(count, size, channels, seed)] if network.takes_images else []
     shape = (count, network.table_width)
     return images + ([np.random.default_rng(seed).random(shape, "float32")] if network.table_width else [])
 
 
-def _images(count: int, size: int, channels: int, seed: int) -> np.ndarray:
+def noise_images(count: int, size: int, channels: int, seed: int) -> np.ndarray:
     """Noise at all scales, float32 [N, C, H, W]; a deep network can hardly tell images of white noise apart."""
     rng = np.random.default_rng(seed)
     images = np.zeros((count, channels, size, size), np.float32)

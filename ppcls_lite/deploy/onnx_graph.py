@@ -74,7 +74,7 @@ def simplify(model: onnx.ModelProto, names: Sequence[str] = ("logits",)) -> onnx
         node.input[:] = [new_names.get(name, name) for name in node.input]
     for value in result.graph.output:
         value.name = new_names[value.name]
-    _name_batch(result)
+    name_batch(result)
     onnx.checker.check_model(result, full_check=True)
     return result
 
@@ -110,7 +110,7 @@ def _scales(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> onnx.TensorPr
     return numpy_helper.from_array(np.array([1, 1, *scales], np.float32), f"{node.name}.scales")
 
 
-def _name_batch(model: onnx.ModelProto) -> None:
+def name_batch(model: onnx.ModelProto) -> None:
     """Name the first dimension of every tensor ``batch`` if it is not fixed.
 
     Runtimes lose track of it in an upsampling, and then cannot tell that two summands have equal shapes.

@@ -20,7 +20,12 @@ logger = logging.getLogger(__name__)
 
 
 def open_predictor(
-    path: str | Path, config_file: str | None, backend: str | None, device: str, threads: int
+    path: str | Path,
+    config_file: str | None,
+    backend: str | None,
+    device: str,
+    threads: int,
+    precision: str = "float32",
 ) -> Predictor:
     """A predictor from an exported network, or from a run folder, a checkpoint folder or a weights file.
 
@@ -28,8 +33,9 @@ def open_predictor(
         path: an .onnx file, a Paddle model's prefix or one of its files, or what ``weights.find_weights`` takes.
         config_file: the configuration of weights; None for config.yaml of the run that they lie in.
         backend: one of ``deploy.runtimes.BACKENDS``; None for the one that fits.
-        device: auto, gpu or cpu, for ``eager`` and ``paddle``; the other runtimes use the CPU.
+        device: auto, gpu or cpu. With ``auto``, .onnx files run on the CPU; ``openvino`` always does.
         threads: of the CPU.
+        precision: float32, or float16 for an .onnx file on a GPU.
 
     Raises:
         UserError: nothing that can be run there, or a backend or device that cannot run it.
@@ -43,8 +49,10 @@ def open_predictor(
         )
     if config_file and backend != "eager":
         raise UserError(f"-c belongs to weights, and {path} is an exported network with its own description")
-    if device == "gpu" and backend in ("onnxruntime", "openvino"):
-        raise UserError(f"--device is gpu, but {backend} runs on the CPU here; take a run folder or a paddle model")
+    if device == "gpu" and backend == "openvino":
+        raise UserError("--device is gpu, but openvino runs on the CPU here; take --backend onnxruntime")
+    if precision != "float32" and (device != "gpu" or backend != "onnxruntime"):
+        raise UserError(f"--precision {precision} is for .onnx files with --device gpu; leave it out")
     select_device("cpu" if path.suffix == ONNX else device, "--device")
     if backend == "eager":
         return _from_weights(path, config_file)
@@ -52,7 +60,8 @@ def open_predictor(
     metadata = read_metadata(place)
     if metadata.weights == "random":
         logger.warning("warning: %s was exported with random weights: its predictions mean nothing", path)
-    return Predictor(metadata, open_runtime(place, backend, threads))
+    where = "gpu" if device == "gpu" and path.suffix == ONNX else "cpu"
+    return Predictor(metadata, open_runtime(place, backend, threads, device=where, precision=precision))
 
 
 def _from_weights(path: Path, config_file: str | None) -> Predictor:

@@ -36,13 +36,15 @@ def eager(network: paddle.nn.Layer) -> Runtime:
     return run
 
 
-def open_runtime(path: Path, backend: str, threads: int) -> Runtime:
+def open_runtime(path: Path, backend: str, threads: int, *, device: str = "cpu", precision: str = "float32") -> Runtime:
     """An exported network in a runtime, on the CPU; ``paddle`` runs on paddle's current device.
 
     Args:
         path: an .onnx file, or the prefix of a Paddle model with undamaged files (Paddle crashes on damaged ones).
         backend: ``paddle``, ``onnxruntime`` or ``openvino``.
         threads: CPU threads; for ``paddle`` at most OMP_NUM_THREADS at the time paddle was imported.
+        device: cpu, or gpu for ``onnxruntime``.
+        precision: ``bfloat16`` for ``openvino``, ``float16`` for ``onnxruntime`` on a GPU; others are as in the file.
 
     Returns:
         A function that runs the network, of an array for each input, in the order of their names; it raises a UserError
@@ -61,7 +63,14 @@ def open_runtime(path: Path, backend: str, threads: int) -> Runtime:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(f"{backend} cannot {problem} {path} ({reason}); export the network again") from None
 
-    run = call(_RUNTIMES[backend], "open", path, threads)
+    if device == "gpu":
+        from ppcls_lite.deploy.precision import open_on_gpu
+
+        run = call(open_on_gpu, "open", path, precision)
+    elif precision == "bfloat16":
+        run = call(_open_openvino, "open", path, threads, "bf16")
+    else:
+        run = call(_RUNTIMES[backend], "open", path, threads)
     return lambda *inputs: call(run, "run", *inputs)
 
 
@@ -96,7 +105,11 @@ def _open_paddle(prefix: Path, threads: int) -> Runtime:
 
 
 def _open_onnxruntime(file: Path, threads: int) -> Runtime:
-    session = _onnxruntime_session(file, threads)
+    return run_session(_onnxruntime_session(file, threads))
+
+
+def run_session(session: Any) -> Runtime:
+    """A session of ONNX Runtime, called as a function."""
     names = sorted(one.name for one in session.get_inputs())
     return lambda *inputs: _join(session.run(None, dict(zip(names, inputs, strict=True))))
 
@@ -112,8 +125,8 @@ def _onnxruntime_session(file: Path, threads: int, profile: str | None = None) -
     return runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
-def _open_openvino(file: Path, threads: int) -> Runtime:
-    request = _openvino_request(file, threads)
+def _open_openvino(file: Path, threads: int, precision: str = "f32") -> Runtime:
+    request = _openvino_request(file, threads, precision=precision)
 
     def run(*inputs: np.ndarray) -> np.ndarray:
         found = request.infer(_openvino_feed(request, inputs))
@@ -127,11 +140,11 @@ def _openvino_feed(request: Any, inputs: Sequence[np.ndarray]) -> dict[Any, np.n
     return dict(zip(sorted(request.model_inputs, key=lambda one: "table" in one.names), inputs, strict=True))
 
 
-def _openvino_request(file: Path, threads: int, profile: bool = False) -> Any:
+def _openvino_request(file: Path, threads: int, profile: bool = False, precision: str = "f32") -> Any:
     settings = {
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",  # the default is bfloat16 if the processor has it
+        "INFERENCE_PRECISION_HINT": precision,  # the default is bfloat16 if the processor has it
         "PERF_COUNT": profile,
     }
     return import_extra("openvino").Core().compile_model(str(file), "CPU", settings).create_infer_request()

@@ -1,6 +1,7 @@
 """Every task, from its data to the predictions of a run and of both exports."""
 
 import csv
+import importlib.util
 import json
 
 import numpy as np
@@ -16,7 +17,8 @@ from ppcls_lite.runs.run_dir import METADATA
 from ppcls_lite.runs.trained import describe_network, load_trained
 from ppcls_lite.tasks.metadata import Metadata
 from ppcls_lite.tasks.setup import load_setup
-from tests.deploy.formats import FORMATS
+from ppcls_lite.utils.errors import UserError
+from tests.deploy.formats import FORMATS, ONNX
 from tests.helpers import interrupt_at, records, rows
 
 SMALL = {"name": "mobilenet_v1", "scale": 0.125, "stem": "cifar"}
@@ -34,6 +36,7 @@ CASES = {  # network, data, heads
     "table alone": ({"name": "mlp"}, TABLE, {"price": PRICE}),
     "two heads": (SMALL, ONE, {"colour": COLOUR, "kind": {**KIND, "weight": 0.5}}),
     "three kinds": (SMALL, BOTH, {"colour": COLOUR, "price": PRICE, "tags": TAGS}),
+    "three heads of images": (SMALL, ONE, {"colour": COLOUR, "price": PRICE, "tags": TAGS}),
 }
 METRICS = {
     "classification": ["top1", "top5"],
@@ -173,6 +176,31 @@ def test_exports_predict_as_the_run(form, run, houses, tmp_path):
 
         names = [output.name for output in onnx.load(str(file)).graph.output]
         assert names == (list(run.heads) if len(run.heads) > 1 else ["logits"])
+
+
+@pytest.mark.skipif(not ONNX or importlib.util.find_spec("ml_dtypes") is None, reason="needs ONNX and ml_dtypes")
+def test_8_bit_exports_are_scored_and_keep_the_outputs_of_every_head(run, houses, tmp_path):
+    import onnx
+
+    from ppcls_lite.engine.quantized import Quantization, export_quantized
+
+    setup, file, weights = run.setup, tmp_path / "x.onnx", run.folder / "last.pdparams"
+    network, how = load_trained(setup, weights, prepares=False), Quantization(images=16, max_drop=1e6)
+    metadata = describe_network(setup, str(weights))
+    if network.table_width:
+        with pytest.raises(UserError, match=r"int8 is for networks that take images alone, but .* takes a table"):
+            export_quantized(setup, network, metadata, file, None, how)
+        assert not file.exists()
+        return
+    _, scores = export_quantized(setup, network, metadata, file, None, how)
+    assert scores.startswith(f"test: {setup.task.headline.show(run.result['score'])} in 32 bits")
+    names = [output.name for output in onnx.load(str(file)).graph.output]
+    assert names == (list(run.heads) if len(run.heads) > 1 else ["logits"])
+    files = sorted(houses.glob("front*.png"))
+    for backend in ("onnxruntime", "openvino"):
+        if importlib.util.find_spec(backend):
+            found = list(open_predictor(file, None, backend, "cpu", 1).predict_files(files, 16))
+            assert len(found) == len(files)
 
 
 def check_equal(task, expected, found):
