@@ -36,7 +36,7 @@ WRAPPED = (  # one of every class of paddle.vision
     *("vgg11", "inception_v3", "googlenet", "squeezenet1_0", "squeezenet1_1", "shufflenet_v2_x0_25"),
     *("shufflenet_v2_swish", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "resnext50_32x4d"),
 )
-DEEP = ("101", "152", "161", "169", "200", "201", "264")
+DEEP = ("resnet50", "resnet56", "vovnet57", "101", "152", "161", "169", "200", "201", "264")
 OWN = ("oct_mobilenet", "oct_resnet20", "vovnet27_slim", "densenet_cifar", "densenet121", "osa40_5x43", "alexnet")
 
 
@@ -122,7 +122,7 @@ PARAMS = {
 }
 
 
-@pytest.mark.parametrize("num_classes", [1000, 10])
+@pytest.mark.parametrize("num_classes", [1000, pytest.param(10, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("depth", ["mobilenet", 26, 50, 101, 152, 200])
 def test_octave_and_plain_have_the_published_number_of_parameters(depth, num_classes):
     names = ("oct_mobilenet", "mobilenet_v1") if depth == "mobilenet" else (f"oct_resnet{depth}", f"resnet{depth}")
@@ -176,7 +176,7 @@ def test_multiply_adds_at_224_px_equal_the_recomputed_ones(name, macs):
     [
         ("oct_resnet50", 1e9, [4.089, 3.565, 3.104, 2.367, 1.880]),
         ("oct_resnet26", 1e9, [2.342, 2.087, 1.858, 1.480, 1.208]),
-        ("oct_resnet101", 1e9, [7.801, 6.625, 5.598, 3.991, 2.982]),
+        pytest.param("oct_resnet101", 1e9, [7.801, 6.625, 5.598, 3.991, 2.982], marks=pytest.mark.slow),
         ("oct_mobilenet", 1e6, [568.7, 492.5, 425.4, 318.2, 247.1]),
     ],
 )
