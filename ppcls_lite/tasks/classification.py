@@ -8,7 +8,7 @@ import numpy as np
 from ppcls_lite.config.catalog import register_task
 from ppcls_lite.config.options import Classes, Fraction
 from ppcls_lite.data.dataset import Column
-from ppcls_lite.tasks.task import Metric, Sums, Task, require_kind
+from ppcls_lite.tasks.task import Metric, Sums, Task, require_kind, warn_unseen
 from ppcls_lite.utils.errors import UserError, nearest
 from ppcls_lite.utils.text import show
 
@@ -72,6 +72,9 @@ class Classification(Task):
             cell = cells[unknown]
             raise UserError(f"{where(unknown)}: there is no class {show(cell)}; {nearest(cell, index)}")
         return np.array([index[cell] for cell in cells], np.int64)
+
+    def fit(self, target: np.ndarray) -> None:
+        warn_unseen(self.classes, np.isin(np.arange(len(self.classes)), target))
 
     def soften(self, target: np.ndarray) -> np.ndarray:
         return np.eye(self.outputs, dtype=np.float32)[target]

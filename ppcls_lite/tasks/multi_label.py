@@ -8,7 +8,7 @@ import numpy as np
 from ppcls_lite.config.catalog import register_task
 from ppcls_lite.config.options import Fraction
 from ppcls_lite.data.dataset import Column
-from ppcls_lite.tasks.task import Metric, Sums, Task, require_kind
+from ppcls_lite.tasks.task import Metric, Sums, Task, require_kind, warn_unseen
 from ppcls_lite.utils.errors import UserError, nearest
 from ppcls_lite.utils.text import show
 
@@ -81,6 +81,9 @@ class MultiLabel(Task):
             raise UserError(f"{place}: there is no label {show(label)}; {nearest(label, self.labels)}")
         applies = [[label in cell for label in self.labels] for cell in cells]
         return np.array(applies, np.uint8).reshape(len(cells), self.outputs)
+
+    def fit(self, target: np.ndarray) -> None:
+        warn_unseen(self.labels, target.any(axis=0))
 
     def loss(self, outputs, target):
         from paddle.nn import functional as F

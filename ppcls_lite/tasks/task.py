@@ -1,9 +1,10 @@
 """The interface of tasks, exact sums over batches, and making and restoring tasks."""
 
 import itertools
+import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +14,8 @@ from ppcls_lite.config.catalog import TASKS
 from ppcls_lite.data.dataset import Column
 from ppcls_lite.utils.errors import UserError, nearest
 from ppcls_lite.utils.text import show
+
+logger = logging.getLogger(__name__)
 
 # Contributions of a batch to the scores of a part, by name: numbers or arrays.
 Sums = dict[str, Any]
@@ -122,7 +125,7 @@ class Task(ABC):
         return target.astype(np.float32)
 
     def fit(self, target: np.ndarray) -> None:  # noqa: B027 - optional
-        """Compute statistics of the encoded training targets."""
+        """Compute statistics of the encoded training targets, and warn of classes that have none."""
 
     def make_head(self, linear):
         """The network's last layer, made of a linear layer with ``outputs`` outputs."""
@@ -235,3 +238,11 @@ def restore_task(description: Any) -> Task:
         return make_task(description["task"], column, options, "")
     except UserError as error:
         raise ValueError(str(error)) from None
+
+
+def warn_unseen(classes: Sequence[str], seen: np.ndarray) -> None:
+    """Warn of classes without training samples, where ``seen`` bool [len(classes)] is False."""
+    unseen = [name for name, there in zip(classes, seen, strict=True) if not there]
+    if unseen:
+        what = "class" if len(unseen) == 1 else "classes"
+        logger.warning("warning: no training samples of %d %s, first %s", len(unseen), what, show(unseen[0]))

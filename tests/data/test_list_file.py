@@ -106,14 +106,6 @@ def test_a_line_that_comes_twice_counts_twice(root):
     assert len(train) == 7 and train.images.path(6) == train.images.path(0)
 
 
-def test_a_label_without_training_images_is_warned_of(root, caplog):
-    (root / "classes.txt").write_text("0 cat\n1 dog\n2 cow\n")
-    with open(root / "test.txt", "a") as file:
-        file.write("train/cat/0.png 2\n")
-    open_lists(root, class_map="classes.txt").load(READING)
-    assert "1 label without training images, first 2 (cow)" in caplog.text
-
-
 def test_class_maps_in_utf8_or_gbk_in_any_order(tmp_path):
     path = tmp_path / "map.txt"
     for encoding in ("utf-8", "utf-8-sig", "gbk"):
@@ -151,13 +143,6 @@ def test_multi_hot_lists(root):
     assert open_lists(root, multi_hot=True, delimiter=";").load(READING).sha256 == before
     (root / "train.txt").write_text("train/cat/0.png;1,1,0\ntrain/cat/1.png;1,0,1\n")
     assert open_lists(root, multi_hot=True, delimiter=";").load(READING).sha256 != before
-
-
-def test_a_label_of_a_multi_hot_list_without_training_images_is_warned_of(root, caplog):
-    write_multi_hot(root)
-    (root / "train.txt").write_text("train/cat/0.png\t1,1,0\n")
-    open_lists(root, multi_hot=True).load(READING)
-    assert "1 label without training images, first 2 (2)" in caplog.text
 
 
 def test_configurations_without_multi_hot_keep_their_fingerprint(tmp_path):

@@ -217,3 +217,15 @@ def test_a_weight_of_0_leaves_a_head_untrained(case):
 def test_damaged_descriptions_are_refused(heads):
     with pytest.raises(ValueError):
         restore_task({"task": "several", "heads": heads})
+
+
+def test_classes_and_labels_without_training_samples_are_warned_of(rng, caplog):
+    heads = make_heads()
+    values = make_values(rng)
+    values["colour_column"][:] = 1
+    values["tags_column"][:, 2] = 0
+    heads.fit(heads.encode(values))
+    assert caplog.messages == [
+        "warning: no training samples of 2 classes, first 'black'",
+        "warning: no training samples of 1 class, first 'sale'",
+    ]

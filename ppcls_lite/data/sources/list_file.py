@@ -1,7 +1,6 @@
 """Images named in PaddleClas's list files, with lines such as ``train/n01440764/n01440764_10026.JPEG 0``."""
 
 import functools
-import logging
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,8 +17,6 @@ from ppcls_lite.data.places import find_file
 from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.files import user_path
 from ppcls_lite.utils.text import count, escape, show
-
-logger = logging.getLogger(__name__)
 
 MAX_CLASSES = 100_000  # as in config.options.Classes; bounds the memory that a mistyped label takes
 MAX_LINE = 1 << 16  # bytes; a path has at most 4,096
@@ -80,7 +77,7 @@ def list_file(
             raise UserError(f"DataLoader.root {folder} is not a folder; expected the one that listed paths start from")
         parts = {part: read(part) for part in lists}
         for part, listed in parts.items():
-            _check_labels(lists[part], listed, parts["train"].labels, classes, class_source)
+            _check_labels(lists[part], listed, classes, class_source)
         files = {part: (listed.names, listed.labels) for part, listed in parts.items()}
         return files_dataset(spec, files, reading, str(folder))
 
@@ -211,17 +208,13 @@ def _check_repeated(path: Path, listed: ListedFiles) -> None:
             raise UserError(f"{path}: {_show(names.name(i))} has {found}; remove one of the lines")
 
 
-def _check_labels(
-    path: Path, listed: ListedFiles, train_labels: np.ndarray, classes: tuple[str, ...], class_source: Path
-) -> None:
+def _check_labels(path: Path, listed: ListedFiles, classes: tuple[str, ...], class_source: Path) -> None:
     if listed.labels.ndim == 2:
         if listed.count_classes() != len(classes):
             raise UserError(
                 f"{path} has {count(listed.count_classes(), 'label')} in a line, but {class_source} has "
                 f"{len(classes)}; correct one of them"
             )
-        unseen = np.flatnonzero(listed.labels.any(axis=0) & ~train_labels.any(axis=0))
-        _warn_unseen(path, unseen, classes)
         return
     wrong = np.flatnonzero(listed.labels >= len(classes))
     if len(wrong):
@@ -229,14 +222,6 @@ def _check_labels(
             f"{path}, line {listed.lines[wrong[0]]}: label {listed.labels[wrong[0]]} is not a class of "
             f"{class_source}, which has 0 to {len(classes) - 1}; correct the line, or add the class there"
         )
-    _warn_unseen(path, np.setdiff1d(listed.labels, train_labels), classes)
-
-
-def _warn_unseen(path: Path, unseen: np.ndarray, classes: tuple[str, ...]) -> None:
-    if len(unseen):
-        first = f"{unseen[0]} ({classes[unseen[0]]})"
-        what = count(len(unseen), "label")
-        logger.warning("warning: %s has %s without training images, first %s", path, what, first)
 
 
 def read_class_map(path: Path) -> tuple[str, ...]:
