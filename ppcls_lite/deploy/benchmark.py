@@ -167,7 +167,7 @@ def measure_deployed(
             options = {"device": device, "precision": way.precision}
             runtime = eager(one.network) if file is None else open_runtime(file, way.backend, threads, **options)
             calls[one.name, way] = functools.partial(runtime, *one.inputs)
-        timings = time_in_turns(calls, rounds)
+        timings = time_in_turns(calls, rounds, repeats=2)
         operators = {}
         for way, one in itertools.product(ways if profiles else (), built):
             if way.form is not None:

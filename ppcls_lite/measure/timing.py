@@ -32,7 +32,9 @@ class Timing:
         return {"seconds": self.median, "fastest": min(self.seconds), "slowest": max(self.seconds)}
 
 
-def time_in_turns(calls: dict[Key, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[Key, Timing]:
+def time_in_turns(
+    calls: dict[Key, Callable[[], object]], rounds: int, warmup: int = 2, repeats: int = 1
+) -> dict[Key, Timing]:
     """Time every call once per round, so that a disturbance of the machine affects all of them.
 
     Ctrl-C after a measured round returns the complete rounds.
@@ -40,12 +42,14 @@ def time_in_turns(calls: dict[Key, Callable[[], object]], rounds: int, warmup: i
     Args:
         calls: by name; each one waits for the device itself.
         rounds: measured calls of each.
-        warmup: unmeasured calls of each.
+        warmup: unmeasured rounds.
+        repeats: calls in a turn, of which the last is measured. With 2, caches hold what the call itself needs, as in a
+            program that does nothing else; with 1, what the call before it left.
     """
     measured: list[list[float]] = []
     try:
         for i in tqdm(range(warmup + rounds), desc="timing", unit="round", delay=PROGRESS, leave=False):
-            seconds = [_time(call) for call in calls.values()]
+            seconds = [_time(call, repeats) for call in calls.values()]
             if i >= warmup:
                 measured.append(seconds)
     except KeyboardInterrupt:
@@ -55,7 +59,9 @@ def time_in_turns(calls: dict[Key, Callable[[], object]], rounds: int, warmup: i
     return {name: Timing(seconds) for name, seconds in zip(calls, zip(*measured, strict=True), strict=True)}
 
 
-def _time(call: Callable[[], object]) -> float:
+def _time(call: Callable[[], object], repeats: int) -> float:
+    for _ in range(repeats - 1):
+        call()
     start = time.perf_counter()
     call()
     return time.perf_counter() - start

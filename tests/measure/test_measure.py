@@ -1,5 +1,7 @@
 """Counts and timings."""
 
+import itertools
+
 import paddle
 import pytest
 from paddle import nn
@@ -105,6 +107,16 @@ def test_calls_take_turns_and_warm_up_is_not_counted():
     timings = time_in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=3, warmup=2)
     assert order == ["a", "b"] * 5
     assert [len(timing.seconds) for timing in timings.values()] == [3, 3]
+
+
+def test_only_the_last_call_of_a_turn_is_measured(monkeypatch):
+    clock, seconds = [0], itertools.cycle([5, 1])
+
+    def work():
+        clock[0] += next(seconds)
+
+    monkeypatch.setattr("ppcls_lite.measure.timing.time.perf_counter", lambda: clock[0])
+    assert time_in_turns({"a": work}, rounds=3, warmup=1, repeats=2)["a"].seconds == (1, 1, 1)
 
 
 def test_ctrl_c_keeps_the_rounds_that_are_complete():
