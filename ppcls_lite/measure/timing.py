@@ -33,7 +33,7 @@ class Timing:
 
 
 def time_in_turns(
-    calls: dict[Key, Callable[[], object]], rounds: int, warmup: int = 2, repeats: int = 1
+    calls: dict[Key, Callable[[], object]], rounds: int, warmup: int = 2, settle: float = 0.0
 ) -> dict[Key, Timing]:
     """Time every call once per round, so that a disturbance of the machine affects all of them.
 
@@ -43,13 +43,13 @@ def time_in_turns(
         calls: by name; each one waits for the device itself.
         rounds: measured calls of each.
         warmup: unmeasured rounds.
-        repeats: calls in a turn, of which the last is measured. With 2, caches hold what the call itself needs, as in a
-            program that does nothing else; with 1, what the call before it left.
+        settle: seconds of unmeasured calls before each measured one. They fill caches and bring the processor to the
+            speed that a program has which does nothing else; without them, each call begins with what another left.
     """
     measured: list[list[float]] = []
     try:
         for i in tqdm(range(warmup + rounds), desc="timing", unit="round", delay=PROGRESS, leave=False):
-            seconds = [_time(call, repeats) for call in calls.values()]
+            seconds = [_time(call, settle) for call in calls.values()]
             if i >= warmup:
                 measured.append(seconds)
     except KeyboardInterrupt:
@@ -59,8 +59,9 @@ def time_in_turns(
     return {name: Timing(seconds) for name, seconds in zip(calls, zip(*measured, strict=True), strict=True)}
 
 
-def _time(call: Callable[[], object], repeats: int) -> float:
-    for _ in range(repeats - 1):
+def _time(call: Callable[[], object], settle: float) -> float:
+    begun = time.perf_counter()
+    while time.perf_counter() < begun + settle:
         call()
     start = time.perf_counter()
     call()

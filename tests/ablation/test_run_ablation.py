@@ -153,6 +153,7 @@ def test_another_ablation_and_foreign_folders_are_refused(undisturbed, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
+@pytest.mark.slow
 def test_killed_three_times_it_ends_in_the_undisturbed_table(undisturbed, tmp_path):
     protocol, whole, _ = undisturbed
     out, rng = tmp_path / "out", random.Random(0)

@@ -58,7 +58,7 @@ def kinds(model):
     return collections.Counter(node.op_type for node in model.graph.node)
 
 
-@pytest.mark.parametrize("size", [64, 47])
+@pytest.mark.parametrize("size", [64, pytest.param(47, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", MODELS)
 def test_each_rewrite_computes_what_the_network_does(name, size, exported):
     from ppcls_lite.deploy import octave_rewrite as rewrites

@@ -93,7 +93,7 @@ def test_only_scored_epochs_stop(interval, patience, stop):
     assert progress.epoch == stop
 
 
-@pytest.mark.parametrize("arch", ["oct_mobilenet", "oct_resnet20"])
+@pytest.mark.parametrize("arch", [pytest.param("oct_mobilenet", marks=pytest.mark.slow), "oct_resnet20"])
 def test_a_static_graph_trains_like_eager_execution(tiny, tmp_path, caplog, monkeypatch, arch):
     """The last batch of an epoch has 12 images. Paddle 2.6 rounds differently, which 12 updates magnify."""
     options = {"scale": 0.125, "stem": "cifar"} if arch == "oct_mobilenet" else {"scale": 0.25}

@@ -109,14 +109,14 @@ def test_calls_take_turns_and_warm_up_is_not_counted():
     assert [len(timing.seconds) for timing in timings.values()] == [3, 3]
 
 
-def test_only_the_last_call_of_a_turn_is_measured(monkeypatch):
-    clock, seconds = [0], itertools.cycle([5, 1])
+def test_calls_that_settle_a_turn_are_not_measured(monkeypatch):
+    clock, seconds = [0], itertools.cycle([5, 2, 1])
 
     def work():
         clock[0] += next(seconds)
 
     monkeypatch.setattr("ppcls_lite.measure.timing.time.perf_counter", lambda: clock[0])
-    assert time_in_turns({"a": work}, rounds=3, warmup=1, repeats=2)["a"].seconds == (1, 1, 1)
+    assert time_in_turns({"a": work}, rounds=3, warmup=1, settle=6)["a"].seconds == (1, 1, 1)
 
 
 def test_ctrl_c_keeps_the_rounds_that_are_complete():

@@ -7,6 +7,8 @@ from ppcls_lite.runs.dashboard import RECORDS
 from tests.stress.kill_and_resume import compare
 from tests.tools.helpers import SMALL, call
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):

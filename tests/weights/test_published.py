@@ -53,8 +53,7 @@ def publish(cache, monkeypatch):
 
 
 # One of each class of networks; the others differ in depth and width.
-ALWAYS = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "resnet50", "densenet121", "vgg11", "squeezenet1_1")
-ALWAYS += ("shufflenet_v2_x0_25", "shufflenet_v2_swish", "inception_v3", "googlenet", "resnext50_32x4d")
+ALWAYS = ("mobilenet_v1", "resnet50", "densenet121", "mobilenet_v2", "googlenet")  # our own and two wrapped ones
 
 
 @pytest.mark.parametrize(
