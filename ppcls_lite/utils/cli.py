@@ -79,13 +79,21 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output (head, less) has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         sys.exit(1)
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
         place = f"{error.filename}: " if error.filename else ""
         _exit(f"{place}{error.strerror}", 1 if error.errno in _DEVICE_FAILED else 2)
+    finally:
+        if _console.failed and sys.stdout is not None:
+            _discard_output()
+
+
+def _discard_output() -> None:
+    """Let Python's last flush of what could not be written succeed; else it changes the exit status to 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _exit(message: str, status: int) -> None:
