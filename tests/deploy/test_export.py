@@ -48,7 +48,7 @@ def test_exported_networks_compute_what_the_network_does_at_any_batch_size(name,
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("size", [32, 47])
+@pytest.mark.parametrize("size", [pytest.param(32, marks=pytest.mark.slow), 47])
 def test_relu6_and_same_padding_are_exported(size, form, tensorflow_like, tmp_path, rng):
     network, metadata = tensorflow_like(size)
     export(network, metadata, form, place(tmp_path, form))

@@ -25,6 +25,7 @@ MODELS = {
     "resnet26": {"num_classes": 10, "scale": 0.25},
     "vovnet27_slim": {"num_classes": 10},
 }
+ALWAYS = ["oct_mobilenet", "oct_resnet26", "vovnet27_slim"]
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def kinds(model):
 
 
 @pytest.mark.parametrize("size", [64, pytest.param(47, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ALWAYS + [pytest.param(n, marks=pytest.mark.slow) for n in MODELS if n not in ALWAYS])
 def test_each_rewrite_computes_what_the_network_does(name, size, exported):
     from ppcls_lite.deploy import octave_rewrite as rewrites
 
