@@ -1,8 +1,9 @@
-"""Reading what a run wrote, and stopping one."""
+"""Reading what a run wrote, stopping one, and choosing variants."""
 
 import csv
 
 import numpy as np
+import pytest
 from visualdl import LogReader
 from visualdl.proto import record_pb2
 from visualdl.reader.record_reader import RecordReader
@@ -52,3 +53,8 @@ def interrupt_at(monkeypatch, epoch, step, error=KeyboardInterrupt):
 def labelled(split: Split, column: str = "label") -> tuple[Split, np.ndarray]:
     """A split and its targets, the first arguments of ``BatchLoader``."""
     return split, split.targets[column]
+
+
+def slow_except(names, always):
+    """Parameters of a test: ``names``, of which those outside ``always`` run with ``-m slow`` only."""
+    return [name if name in always else pytest.param(name, marks=pytest.mark.slow) for name in names]

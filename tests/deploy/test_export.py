@@ -14,6 +14,7 @@ from ppcls_lite.deploy.rewrite import deploy_form
 from ppcls_lite.deploy.runtimes import eager, open_runtime
 from ppcls_lite.utils.errors import TrainingError, UserError
 from tests.deploy.formats import FORMATS, ONNX
+from tests.helpers import slow_except
 
 BACKENDS = {"paddle": ("paddle",), "onnx": ("onnxruntime", "openvino")}
 SMALL = {
@@ -48,7 +49,7 @@ def test_exported_networks_compute_what_the_network_does_at_any_batch_size(name,
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("size", [pytest.param(32, marks=pytest.mark.slow), 47])
+@pytest.mark.parametrize("size", slow_except([32, 47], [47]))
 def test_relu6_and_same_padding_are_exported(size, form, tensorflow_like, tmp_path, rng):
     network, metadata = tensorflow_like(size)
     export(network, metadata, form, place(tmp_path, form))

@@ -12,6 +12,7 @@ from ppcls_lite.tasks.classification import Classification
 from ppcls_lite.tasks.metadata import Metadata
 from ppcls_lite.tasks.several import Head, Several
 from tests.deploy.formats import ONNX
+from tests.helpers import slow_except
 
 pytestmark = pytest.mark.skipif(not ONNX, reason="needs Paddle 3 and Paddle2ONNX")
 
@@ -59,8 +60,8 @@ def kinds(model):
     return collections.Counter(node.op_type for node in model.graph.node)
 
 
-@pytest.mark.parametrize("size", [64, pytest.param(47, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ALWAYS + [pytest.param(n, marks=pytest.mark.slow) for n in MODELS if n not in ALWAYS])
+@pytest.mark.parametrize("size", slow_except([64, 47], [64]))
+@pytest.mark.parametrize("name", slow_except(MODELS, ALWAYS))
 def test_each_rewrite_computes_what_the_network_does(name, size, exported):
     from ppcls_lite.deploy import octave_rewrite as rewrites
 

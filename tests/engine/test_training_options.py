@@ -14,7 +14,7 @@ from ppcls_lite.runs.run_dir import Progress
 from ppcls_lite.tasks.network import build_network
 from ppcls_lite.tasks.setup import complete
 from ppcls_lite.utils.errors import UserError
-from tests.helpers import interrupt_at, rows, scalars
+from tests.helpers import interrupt_at, rows, scalars, slow_except
 
 # Without batch norm, whose statistics depend on the size of a batch, and with an incomplete last batch.
 NO_NORM = {
@@ -93,7 +93,7 @@ def test_only_scored_epochs_stop(interval, patience, stop):
     assert progress.epoch == stop
 
 
-@pytest.mark.parametrize("arch", [pytest.param("oct_mobilenet", marks=pytest.mark.slow), "oct_resnet20"])
+@pytest.mark.parametrize("arch", slow_except(["oct_mobilenet", "oct_resnet20"], ["oct_resnet20"]))
 def test_a_static_graph_trains_like_eager_execution(tiny, tmp_path, caplog, monkeypatch, arch):
     """The last batch of an epoch has 12 images. Paddle 2.6 rounds differently, which 12 updates magnify."""
     options = {"scale": 0.125, "stem": "cifar"} if arch == "oct_mobilenet" else {"scale": 0.25}

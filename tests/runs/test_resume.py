@@ -274,7 +274,9 @@ def test_checksums_are_those_of_sha256sum(finished):
     assert sorted(p.name for p in folder.iterdir()) == ["SHA256SUMS", "model.pdopt", "model.pdparams", "state.json"]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, TrainingError("no number")])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt, pytest.param(SystemExit, marks=pytest.mark.slow), TrainingError("no number")]
+)
 def test_epochs_that_the_interval_passed_by_are_saved_when_a_run_ends_early(tiny, tmp_path, monkeypatch, error):
     settings = {"Global.save_interval": 3, "Global.epochs": 5}
     whole = train(tiny("whole", **settings))

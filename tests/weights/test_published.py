@@ -19,6 +19,7 @@ from ppcls_lite.utils.files import digest
 from ppcls_lite.weights import published
 from ppcls_lite.weights.load import find_weights, load_initial
 from tests.data.pictures import write_folder
+from tests.helpers import slow_except
 
 
 @pytest.fixture
@@ -52,13 +53,16 @@ def publish(cache, monkeypatch):
     return make
 
 
-# One of each class of networks; the others differ in depth and width.
-ALWAYS = ("mobilenet_v1", "resnet50", "densenet121", "mobilenet_v2", "googlenet")  # our own and two wrapped ones
+ALWAYS = (
+    "mobilenet_v1",
+    "resnet50",
+    "densenet121",
+    "mobilenet_v2",
+    "googlenet",
+)  # ours, two wrapped
 
 
-@pytest.mark.parametrize(
-    "model", [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.slow) for name in published.MODELS]
-)
+@pytest.mark.parametrize("model", slow_except(published.MODELS, ALWAYS))
 def test_every_published_model_computes_what_paddle_s_does(model, publish):
     theirs, path = publish(model)
     ours = build_model(model, pretrained=True)
