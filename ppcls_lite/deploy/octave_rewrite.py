@@ -19,6 +19,11 @@ For ONNX Runtime only, where 8-bit convolutions run on channels-last tensors:
    itself. ONNX Runtime's 8-bit Resize computes each value by itself; these copy or add whole pixels.
 6. :func:`stem_by_blocks`: the first convolution reads blocks of 2x2 pixels as 12 channels. With 3 channels ONNX Runtime
    has no fast kernel.
+
+And once the network is quantized:
+
+7. :func:`upsample_quantized`: upsampling reads and writes 8-bit integers. Between DequantizeLinear and QuantizeLinear,
+   OpenVINO subtracts and adds the zero point at every value, which takes three times as long.
 """
 
 from collections import defaultdict
@@ -221,6 +226,26 @@ def stem_by_blocks(model: onnx.ModelProto) -> onnx.ModelProto:
     options = {"kernel_shape": [side, side], "strides": [1, 1], "pads": [-first, -first, last, last]}
     output = graph.add("Conv", [*inputs, *node.input[2:]], **options, dilations=[1, 1], group=1)
     graph.replace(node.output[0], output)
+    return graph.finish()
+
+
+def upsample_quantized(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Exchange nearest upsampling with the conversions around it, if both have one scale and one zero point.
+
+    Args:
+        model: a quantized network, with pairs of QuantizeLinear and DequantizeLinear.
+    """
+    graph = _Graph(model)
+    for resize in graph.nodes("Resize"):
+        before, after = graph.producer(resize.input[0]), graph.readers(resize.output[0])
+        if before is None or before.op_type != "DequantizeLinear":
+            continue
+        if [node.op_type for node in after] != ["QuantizeLinear"] or _attributes(resize)["mode"] != b"nearest":
+            continue
+        scales = [[graph.constants[name] for name in node.input[1:]] for node in (before, *after)]
+        if all(map(np.array_equal, *scales)):
+            moved = graph.add("Resize", [before.input[0], *resize.input[1:]], **_attributes(resize))
+            graph.replace(after[0].output[0], moved)
     return graph.finish()
 
 

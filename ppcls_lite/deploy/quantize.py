@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from ppcls_lite.deploy.octave_rewrite import rewrite
+from ppcls_lite.deploy.octave_rewrite import rewrite, upsample_quantized
 
 CALIBRATION_BATCH = 8
 MOVES = ("Concat", "Resize", "MaxPool", "Transpose", "Reshape", "Flatten")  # operators that only move values
@@ -41,7 +41,7 @@ def quantize(source: Path, target: Path, images: np.ndarray, runtime: str | None
     quantizer = QDQQuantizer(model, True, False, QuantType.QInt8, QuantType.QUInt8, ranges, [], [], _kinds(model), {})
     quantizer.quantize_model()
     quantizer.model.topological_sort()
-    result = quantizer.model.model
+    result = upsample_quantized(quantizer.model.model)
     del result.metadata_props[:]
     result.metadata_props.extend(metadata)
     onnx.checker.check_model(result)

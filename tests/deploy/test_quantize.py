@@ -67,6 +67,25 @@ def test_convolutions_sums_and_the_octave_exchange_stay_in_8_bits(files, tmp_pat
 
 
 @quantizes
+def test_upsampling_of_8_bit_integers_changes_no_bit(files, tmp_path, monkeypatch):
+    import onnx
+
+    from ppcls_lite.deploy import quantize
+
+    images = noise_images(4, 64, 3, seed=9)
+    outputs, sources = [], []
+    for step in (quantize.upsample_quantized, lambda model: model):
+        monkeypatch.setattr(quantize, "upsample_quantized", step)
+        _, small = files("oct_resnet20")
+        outputs.append(open_runtime(small, "onnxruntime", 1)(images))
+        nodes = onnx.load(str(small)).graph.node
+        producers = {name: node.op_type for node in nodes for name in node.output}
+        sources.append({producers[node.input[0]] for node in nodes if node.op_type == "Resize"})
+    np.testing.assert_array_equal(*outputs)
+    assert sources == [{"QuantizeLinear"}, {"DequantizeLinear"}]
+
+
+@quantizes
 def test_a_fixed_batch_size_is_kept_and_scored_in_whole_batches(files):
     import paddle
 
