@@ -27,14 +27,11 @@ And once the network is quantized:
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
 
-from ppcls_lite.deploy.onnx_graph import name_batch
+from ppcls_lite.deploy.graph import Graph, attributes_of
 
 
 def rewrite(model: onnx.ModelProto, runtime: str | None = None) -> onnx.ModelProto:
@@ -53,7 +50,7 @@ def rewrite(model: onnx.ModelProto, runtime: str | None = None) -> onnx.ModelPro
 
 def merge_sums(model: onnx.ModelProto) -> onnx.ModelProto:
     """Make one convolution of convolutions that are summed: ``conv(x) + conv'(y) == conv''(concat(x, y))``."""
-    graph = _Graph(model)
+    graph = Graph(model)
     for root in graph.nodes("Add"):
         if [node.op_type for node in graph.readers(root.output[0])] == ["Add"]:
             continue  # part of a larger sum
@@ -67,7 +64,7 @@ def merge_sums(model: onnx.ModelProto) -> onnx.ModelProto:
             if conv is None:
                 rest.append(term)
             else:
-                groups[str(sorted(_attributes(conv).items()))].append((conv, source))
+                groups[str(sorted(attributes_of(conv).items()))].append((conv, source))
         merged = [_merge(graph, group) for group in groups.values() if len(group) > 1]
         rest += [conv.output[0] for group in groups.values() if len(group) == 1 for conv, _ in group]
         if merged:
@@ -75,19 +72,19 @@ def merge_sums(model: onnx.ModelProto) -> onnx.ModelProto:
     return graph.finish()
 
 
-def _terms(graph: "_Graph", tensor: str, top: bool = False) -> list[str]:
+def _terms(graph: Graph, tensor: str, top: bool = False) -> list[str]:
     node = graph.producer(tensor)
     if node is None or node.op_type != "Add" or not (top or graph.is_read_once(tensor)):
         return [tensor]
     return [term for source in node.input for term in _terms(graph, source)]
 
 
-def _as_convolution(graph: "_Graph", term: str) -> tuple[onnx.NodeProto | None, str]:
+def _as_convolution(graph: Graph, term: str) -> tuple[onnx.NodeProto | None, str]:
     """The ungrouped convolution that computes a term, and its input; for an upsampled one, the input upsampled."""
     node, upsampling = graph.producer(term), None
     if node is not None and node.op_type == "Resize" and graph.is_read_once(term):
         upsampling, node = node, graph.producer(node.input[0])
-    if node is None or node.op_type != "Conv" or _attributes(node)["group"] != 1:
+    if node is None or node.op_type != "Conv" or attributes_of(node)["group"] != 1:
         return None, ""
     if not graph.is_read_once(node.output[0]):
         return None, ""
@@ -96,20 +93,20 @@ def _as_convolution(graph: "_Graph", term: str) -> tuple[onnx.NodeProto | None, 
     outputs, inputs, *kernel = graph.constants[node.input[1]].shape
     if kernel != [1, 1] or inputs >= outputs:
         return None, ""
-    return node, graph.add("Resize", [node.input[0], *upsampling.input[1:]], **_attributes(upsampling))
+    return node, graph.add("Resize", [node.input[0], *upsampling.input[1:]], **attributes_of(upsampling))
 
 
-def _merge(graph: "_Graph", group: list[tuple[onnx.NodeProto, str]]) -> str:
+def _merge(graph: Graph, group: list[tuple[onnx.NodeProto, str]]) -> str:
     """The output of one convolution for the sum of several with equal attributes."""
     convs = [conv for conv, _ in group]
     weight = np.concatenate([graph.constants[conv.input[1]] for conv in convs], axis=1)
     biases = [graph.constants[conv.input[2]] for conv in convs if len(conv.input) > 2]
     parameters = [weight, sum(biases)] if biases else [weight]
     joined = graph.add("Concat", [source for _, source in group], axis=1)
-    return graph.add("Conv", [joined, *map(graph.constant, parameters)], **_attributes(convs[0]))
+    return graph.add("Conv", [joined, *map(graph.constant, parameters)], **attributes_of(convs[0]))
 
 
-def _sum(graph: "_Graph", terms: list[str]) -> str:
+def _sum(graph: Graph, terms: list[str]) -> str:
     """The sum of tensors; the first one is added last, which lets runtimes add to its convolution's output in place."""
     *others, total = reversed(terms)
     if others:
@@ -122,9 +119,9 @@ def _sum(graph: "_Graph", terms: list[str]) -> str:
 
 def pool_by_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
     """Make a depthwise convolution of every 2x2 average pooling of even sides."""
-    graph = _Graph(model)
+    graph = Graph(model)
     for node in graph.nodes("AveragePool"):
-        attributes, (_, channels, height, width) = _attributes(node), graph.shape(node.input[0])
+        attributes, (_, channels, height, width) = attributes_of(node), graph.shape(node.input[0])
         halves = attributes["kernel_shape"] == attributes["strides"] == [2, 2] and not any(attributes.get("pads", []))
         if halves and height % 2 == 0 and width % 2 == 0:
             weight = graph.constant(np.full((channels, 1, 2, 2), 0.25, np.float32))
@@ -135,11 +132,11 @@ def pool_by_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def scale_by_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
     """Make a depthwise 1x1 convolution of every batch norm."""
-    graph = _Graph(model)
+    graph = Graph(model)
     for node in graph.nodes("BatchNormalization"):
         gamma, beta, mean, variance = (graph.constants[name].astype(np.float64) for name in node.input[1:])
         if len(graph.shape(node.input[0])) == 4:
-            scale = gamma / np.sqrt(variance + _attributes(node).get("epsilon", 1e-5))
+            scale = gamma / np.sqrt(variance + attributes_of(node).get("epsilon", 1e-5))
             parameters = scale.reshape(-1, 1, 1, 1), beta - mean * scale
             names = [graph.constant(values.astype(np.float32)) for values in parameters]
             options = {"kernel_shape": [1, 1], "strides": [1, 1], "pads": [0] * 4, "dilations": [1, 1]}
@@ -150,7 +147,7 @@ def scale_by_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def separate_heads(model: onnx.ModelProto) -> onnx.ModelProto:
     """Take tensors that are concatenated and split again into the same parts from before that."""
-    graph = _Graph(model)
+    graph = Graph(model)
     for node in graph.nodes("Split"):
         joined = graph.producer(node.input[0])
         if joined is not None and joined.op_type == "Concat":
@@ -165,7 +162,7 @@ def separate_heads(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def upsample_channels_last(model: onnx.ModelProto) -> onnx.ModelProto:
     """Compute upsampling to twice the sides, and additions of it, on pixels [N, H, W, C] as a whole."""
-    graph = _Graph(model)
+    graph = Graph(model)
     for node in graph.nodes("Resize"):
         (_, channels, h, w), (_, _, height, width) = graph.shape(node.input[0]), graph.shape(node.output[0])
         if (height, width) != (2 * h, 2 * w):
@@ -197,13 +194,13 @@ def stem_by_blocks(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Tap t of a row of the kernel, counted from pixel 2i, is row t % 2 of block i + t // 2.
     """
-    graph = _Graph(model)
+    graph = Graph(model)
     (source,) = (value.name for value in model.graph.input)
     node, *others = graph.readers(source)
     _, channels, height, width = graph.shape(source)
     if others or node.op_type != "Conv" or height % 2 or width % 2:
         return model
-    attributes, weight = _attributes(node), graph.constants[node.input[1]]
+    attributes, weight = attributes_of(node), graph.constants[node.input[1]]
     size, pads = weight.shape[2], attributes.get("pads", [])
     square = weight.shape[3] == size and len(pads) == 4 and pads[0] == pads[1] and pads[2] == pads[3]
     if not square or attributes["strides"] != [2, 2] or attributes["dilations"] != [1, 1]:
@@ -230,120 +227,18 @@ def stem_by_blocks(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def upsample_quantized(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Exchange nearest upsampling with the conversions around it, if both have one scale and one zero point.
+    """Let nearest upsampling read and write 8-bit integers where the conversions around it have the same scale.
 
     Args:
         model: a quantized network, with pairs of QuantizeLinear and DequantizeLinear.
     """
-    graph = _Graph(model)
+    graph = Graph(model)
     for resize in graph.nodes("Resize"):
-        before, after = graph.producer(resize.input[0]), graph.readers(resize.output[0])
-        if before is None or before.op_type != "DequantizeLinear":
+        around = [graph.producer(resize.input[0]), *graph.readers(resize.output[0])]
+        if [node and node.op_type for node in around] != ["DequantizeLinear", "QuantizeLinear"]:
             continue
-        if [node.op_type for node in after] != ["QuantizeLinear"] or _attributes(resize)["mode"] != b"nearest":
-            continue
-        scales = [[graph.constants[name] for name in node.input[1:]] for node in (before, *after)]
-        if all(map(np.array_equal, *scales)):
-            moved = graph.add("Resize", [before.input[0], *resize.input[1:]], **_attributes(resize))
-            graph.replace(after[0].output[0], moved)
+        before, after = around
+        if before.input[1:] == after.input[1:] and attributes_of(resize)["mode"] == b"nearest":
+            moved = graph.add("Resize", [before.input[0], *resize.input[1:]], **attributes_of(resize))
+            graph.replace(after.output[0], moved)
     return graph.finish()
-
-
-class _Graph:
-    """Nodes of a model by the tensors that they read and write; new nodes may stand in any order."""
-
-    def __init__(self, model: onnx.ModelProto):
-        self.model = model
-        graph = model.graph
-        self.constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
-        self._shapes = {
-            value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-            for value in (*graph.input, *graph.value_info, *graph.output)
-        }
-        self._producers = {name: node for node in graph.node for name in node.output}
-        self._readers = defaultdict(list)
-        for node in graph.node:
-            for name in node.input:
-                self._readers[name].append(node)
-        self._outputs = {value.name for value in graph.output}
-        self._names = {*self._shapes, *self.constants, *(node.name for node in graph.node)}
-        self._replaced: dict[str, str] = {}
-        self._added: list[onnx.NodeProto] = []
-
-    def nodes(self, kind: str) -> list[onnx.NodeProto]:
-        """The nodes of a kind that the model had at first."""
-        return [node for node in self.model.graph.node if node.op_type == kind]
-
-    def shape(self, tensor: str) -> list[int]:
-        """Of a tensor of the model; 0 for a batch of any size."""
-        return self._shapes.get(tensor, [])
-
-    def producer(self, tensor: str) -> onnx.NodeProto | None:
-        return self._producers.get(tensor)
-
-    def readers(self, tensor: str) -> list[onnx.NodeProto]:
-        return self._readers[tensor]
-
-    def is_read_once(self, tensor: str) -> bool:
-        return len(self._readers[tensor]) == 1 and tensor not in self._outputs
-
-    def constant(self, values: np.ndarray) -> str:
-        """Add a constant."""
-        name = self._new_name("constant")
-        self.constants[name] = values
-        self.model.graph.initializer.append(numpy_helper.from_array(values, name))
-        return name
-
-    def add(self, kind: str, inputs: Iterable[str], **attributes: Any) -> str:
-        """Add a node; its output."""
-        name = self._new_name(kind)
-        self._added.append(helper.make_node(kind, list(inputs), [name], name, **attributes))
-        return name
-
-    def reshape(self, tensor: str, shape: list[int]) -> str:
-        """Add a Reshape; its output."""
-        return self.add("Reshape", [tensor, self.constant(np.array(shape, np.int64))])
-
-    def replace(self, tensor: str, by: str) -> None:
-        """Let all readers of ``tensor`` read ``by``."""
-        self._replaced[tensor] = by
-
-    def _new_name(self, kind: str) -> str:
-        number = len(self._names)
-        while (name := f"{kind}_{number}") in self._names:
-            number += 1
-        self._names.add(name)
-        return name
-
-    def finish(self) -> onnx.ModelProto:
-        """The model with sorted nodes, without unused ones, and with the shapes of all tensors."""
-        graph = self.model.graph
-        producers = {name: node for node in (*graph.node, *self._added) for name in node.output}
-        for old, new in self._replaced.items():
-            producers[new].output[0], producers[old].output[0] = old, new
-            producers[old], producers[new] = producers[new], producers[old]
-        ordered, done, todo = [], set(), [(value.name, False) for value in graph.output]
-        while todo:
-            name, ready = todo.pop()
-            node = producers.get(name)
-            if node is None or node.output[0] in done:
-                continue
-            if ready:
-                done.add(node.output[0])
-                ordered.append(node)
-            else:
-                todo += [(name, True), *((source, False) for source in node.input)]
-        used = {name for node in ordered for name in node.input}
-        ordered = [onnx.NodeProto.FromString(node.SerializeToString()) for node in ordered]
-        constants = [
-            onnx.TensorProto.FromString(one.SerializeToString()) for one in graph.initializer if one.name in used
-        ]
-        for field, values in ((graph.node, ordered), (graph.initializer, constants), (graph.value_info, ())):
-            del field[:]
-            field.extend(values)
-        name_batch(self.model)
-        return self.model
-
-
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {one.name: helper.get_attribute_value(one) for one in node.attribute}

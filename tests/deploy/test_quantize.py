@@ -67,7 +67,7 @@ def test_convolutions_sums_and_the_octave_exchange_stay_in_8_bits(files, tmp_pat
 
 
 @quantizes
-def test_upsampling_of_8_bit_integers_changes_no_bit(files, tmp_path, monkeypatch):
+def test_upsampling_of_8_bit_integers_changes_no_bit(files, monkeypatch):
     import onnx
 
     from ppcls_lite.deploy import quantize

@@ -53,13 +53,8 @@ def publish(cache, monkeypatch):
     return make
 
 
-ALWAYS = (
-    "mobilenet_v1",
-    "resnet50",
-    "densenet121",
-    "mobilenet_v2",
-    "googlenet",
-)  # ours, two wrapped
+# Three of ours and two wrapped ones.
+ALWAYS = ("mobilenet_v1", "resnet50", "densenet121", "mobilenet_v2", "googlenet")
 
 
 @pytest.mark.parametrize("model", slow_except(published.MODELS, ALWAYS))
