@@ -7,7 +7,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = "configs/quick/octmobilenet.yaml"
-SMALL = ["DataLoader.train_subset=64", "DataLoader.batch_size=16", "Global.epochs=2", "Arch.scale=0.125"]
+SMALL = [
+    "DataLoader.train_subset=64",
+    "DataLoader.test_subset=40",
+    "DataLoader.batch_size=16",
+    "Global.epochs=2",
+    "Arch.scale=0.125",
+]
 
 
 def call(*arguments, cwd=ROOT, **environment):

@@ -71,7 +71,7 @@ def test_what_two_processes_saved_scores_as_they_said(tmp_path):
     odd = [
         "DataLoader.train_subset=63",
         "DataLoader.drop_last=false",
-        "DataLoader.eval_batch_size=50",
+        "DataLoader.eval_batch_size=6",
         "Global.epochs=2",
     ]
     launcher = start(tmp_path, *odd)
