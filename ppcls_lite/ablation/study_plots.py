@@ -49,10 +49,8 @@ def draw_accuracy(panels: dict[str, list[Point]], path: Path) -> None:
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14))
     figure.axes[0].set_ylabel("test top-1 %")
-    figure.suptitle(
-        "mean over seeds with 95 % interval; octave networks filled",
-        fontsize=10,
-    )
+    note = "mean over seeds with 95 % interval; octave networks filled;\narms of equal cost are drawn side by side"
+    figure.suptitle(note, fontsize=10)
     figure.savefig(path, format="png", dpi=110)
 
 
