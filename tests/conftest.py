@@ -65,7 +65,7 @@ def finished(tmp_path_factory):
     raw = {
         "Arch": {"name": "oct_mobilenet", "scale": 0.125, "stem": "cifar"},
         "Global": {"device": "cpu", "epochs": 4, "output_dir": str(folder), "name": "finished"},
-        "DataLoader": {"train_subset": 64, "test_subset": 40, "batch_size": 16, "val_fraction": 0.1},
+        "DataLoader": {"train_subset": 64, "test_subset": 45, "batch_size": 16, "val_fraction": 0.1},
         "Optimizer": {"name": "Momentum", "lr": {"learning_rate": 0.05}},
     }
     from ppcls_lite.engine.train import train

@@ -131,7 +131,7 @@ def test_scoring_the_last_weights_gives_the_result_s_figures(finished):
     setup = load_setup(folder / "config.yaml", asked)
     weights = choose_weights(setup.config, folder / "config.yaml", asked)
     scores = score(setup, weights)
-    assert scores["test"]["top1"] == result["test_top1"] and scores["test"]["images"] == 40
+    assert scores["test"]["top1"] == result["test_top1"] and scores["test"]["images"] == 45
     assert scores["test"]["loss"] == pytest.approx(result["test_loss"], rel=1e-6)
     assert weights.name == "last.pdparams"
 
