@@ -98,6 +98,7 @@ def _discard_output() -> None:
 
 def _exit(message: str, status: int) -> None:
     print(f"error: {escape(message)}", file=sys.stderr)
+    processes.let_first_end()
     sys.exit(status)
 
 

@@ -3,7 +3,9 @@
 Paddle's launcher describes the processes in environment variables, so that this module need not import paddle.
 """
 
+import contextlib
 import os
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -52,6 +54,17 @@ def count_local() -> int:
     endpoints = os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")
     host = os.environ.get("PADDLE_CURRENT_ENDPOINT", "").rpartition(":")[0]
     return max(1, sum(endpoint.rpartition(":")[0] == host for endpoint in endpoints)) if host else 1
+
+
+def let_first_end() -> None:
+    """Wait, after an error, for the launcher to stop this process, unless it is the first one of its machine.
+
+    The launcher stops all processes as soon as one has failed, and exits with the status of the first one: had
+    another ended earlier, that would be the status of a stopped process. At most 10 seconds.
+    """
+    if os.environ.get("PADDLE_LOCAL_RANK", "0") != "0":
+        with contextlib.suppress(KeyboardInterrupt):
+            time.sleep(10)
 
 
 def connect(device: str) -> None:

@@ -99,7 +99,11 @@ def test_ending_the_launcher_ends_all_in_order(tmp_path):
     assert "continue with: python tools/train.py" in (tmp_path / "run" / "train.log").read_text()
 
 
-def test_mistakes_are_one_sentence_and_what_is_for_one_process_is_refused(tmp_path):
+def test_mistakes_are_one_sentence_and_what_is_for_one_process_is_refused(tmp_path, monkeypatch):
+    # Process 0 ends three seconds after the other one.
+    slow = "import atexit, os, time\nos.environ.get('PADDLE_TRAINER_ID') == '0' and atexit.register(time.sleep, 3)\n"
+    (tmp_path / "sitecustomize.py").write_text(slow)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     launcher = start(tmp_path, "DataLoader.root=nowhere", "DataLoader.dataset=cifar10")
     printed, _ = launcher.communicate(timeout=120)
     assert launcher.returncode == 2 and "error: DataLoader.root nowhere lacks" in printed
