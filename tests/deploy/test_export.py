@@ -7,13 +7,14 @@ import numpy as np
 import paddle
 import pytest
 
+from ppcls_lite.arch.base import Backbone
 from ppcls_lite.deploy import export as exporting
 from ppcls_lite.deploy.export import check_format, export
 from ppcls_lite.deploy.exported import paddle_files, prefix_of, read_metadata
 from ppcls_lite.deploy.rewrite import deploy_form
 from ppcls_lite.deploy.runtimes import eager, open_runtime
 from ppcls_lite.utils.errors import TrainingError, UserError
-from tests.deploy.formats import FORMATS, ONNX
+from tests.deploy.formats import FORMATS, ONNX, PADDLE_2
 from tests.helpers import slow_except
 
 BACKENDS = {"paddle": ("paddle",), "onnx": ("onnxruntime", "openvino")}
@@ -58,6 +59,31 @@ def test_relu6_and_same_padding_are_exported(size, form, tensorflow_like, tmp_pa
     for backend in BACKENDS[form]:
         found = open_runtime(place(tmp_path, form), backend, threads=1)(images)
         np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+class Branching(Backbone, paddle.nn.Layer):
+    """A network of a user: which of two heads is applied depends on values."""
+
+    def __init__(self, threshold):
+        super().__init__()
+        self.threshold = threshold
+        self.conv = paddle.nn.Conv2D(3, 8, 3)
+        self.first, self.second = (paddle.nn.Linear(8, 10) for _ in range(2))
+
+    def forward(self, x):
+        x = paddle.mean(self.conv(x), [2, 3])
+        return self.first(x) if paddle.mean(x) > self.threshold else self.second(x)
+
+
+@pytest.mark.skipif(not PADDLE_2, reason="Paddle 3.3 cannot write conditions in Paddle 2's format")
+@pytest.mark.parametrize(("threshold", "head"), [(-9.0, "first"), (9.0, "second")])
+def test_control_flow_of_a_user_s_network_is_exported(threshold, head, random_network, tmp_path, rng):
+    network, (_, metadata) = Branching(threshold), random_network("resnet20")
+    export(network, metadata, "paddle", tmp_path / "x")
+    images = rng.standard_normal((2, 3, 32, 32), "float32")
+    expected = getattr(network, head)(paddle.mean(network.conv(paddle.to_tensor(images)), [2, 3])).numpy()
+    found = open_runtime(tmp_path / "x", "paddle", threads=1)(images)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("form", FORMATS)
