@@ -116,11 +116,11 @@ class NamedOutputs(nn.Layer):
         super().__init__()
         self.network, self.sizes, self.names = network, list(parts.values()), list(parts)
         packages = {type(layer).__module__.partition(".")[0] for layer in network.sublayers(include_self=True)}
-        self.known = packages <= {"paddle", "ppcls_lite"}
+        self.all_known = packages <= {"paddle", "ppcls_lite"}  # others may branch on values
 
     def forward(self, x: Tensor, table: Tensor | None = None) -> Tensor | list[Tensor]:
         inputs = [x] if table is None else [x, table]
-        outputs = _call(self.network, inputs) if self.known else self.network(*inputs)
+        outputs = _call(self.network, inputs) if self.all_known else self.network(*inputs)
         return paddle.split(outputs, self.sizes, axis=1) if len(self.sizes) > 1 else outputs
 
 
