@@ -10,6 +10,7 @@ from ppcls_lite.utils.errors import UserError
 from ppcls_lite.utils.text import describe_bytes
 
 CGROUP, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def count_cores() -> int:
@@ -17,6 +18,16 @@ def count_cores() -> int:
     import joblib  # takes 0.1 s
 
     return joblib.cpu_count()
+
+
+def needs_mkl_hint(cpuinfo: Path = CPUINFO) -> bool:
+    """Whether the CPU has AVX2 and FMA but is not Intel's: MKL before 2020 then uses SSE2 unless told otherwise."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:  # not Linux
+        return False
+    fields = {key.strip(): value.split() for key, _, value in (line.partition(":") for line in lines)}
+    return fields.get("vendor_id", ["GenuineIntel"]) != ["GenuineIntel"] and {"avx2", "fma"} <= set(fields["flags"])
 
 
 def check_room(size: float, what: str) -> None:

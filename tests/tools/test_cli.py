@@ -10,6 +10,7 @@ import time
 import pytest
 from visualdl import LogReader
 
+from ppcls_lite.utils import cli
 from tests.data.pictures import write_folder
 from tests.tools.helpers import QUICK, ROOT, SMALL, call
 
@@ -267,3 +268,13 @@ def test_ctrl_c_and_sigterm_keep_finished_epochs_and_say_how_to_go_on(tmp_path):
         assert f"-c {folder}/config.yaml -o Global.resume=auto" in stdout.decode()
         assert "Traceback" not in stderr.decode()
         assert (folder / "checkpoints").exists() and not (folder / "result.json").exists()
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "5"), ("", "")])
+def test_mkl_s_hint_is_set_where_needed_unless_the_user_set_it(given, used, monkeypatch):
+    monkeypatch.setattr(cli, "needs_mkl_hint", lambda: True)
+    monkeypatch.setenv("MKL_DEBUG_CPU_TYPE", given or "")
+    if given is None:
+        monkeypatch.delenv("MKL_DEBUG_CPU_TYPE")
+    cli.import_paddle()
+    assert os.environ["MKL_DEBUG_CPU_TYPE"] == used

@@ -1,9 +1,9 @@
-"""Limits of containers, from files as the kernel writes them."""
+"""Limits of containers and features of CPUs, from files as the kernel writes them."""
 
 import psutil
 import pytest
 
-from ppcls_lite.utils.resources import count_cores, free_memory
+from ppcls_lite.utils.resources import count_cores, free_memory, needs_mkl_hint
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,23 @@ def test_without_a_limit_it_is_what_the_machine_has(tmp_path):
 
 def test_there_is_a_core():
     assert count_cores() >= 1
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "needed"),
+    [
+        ("AuthenticAMD", "fpu fma avx avx2", True),
+        ("HygonGenuine", "fpu fma avx avx2", True),
+        ("AuthenticAMD", "fpu avx", False),  # before AVX2
+        ("GenuineIntel", "fpu fma avx avx2", False),
+    ],
+)
+def test_only_other_makers_cpus_with_avx2_need_mkl_s_hint(vendor, flags, needed, tmp_path):
+    core = f"processor\t: 0\nvendor_id\t: {vendor}\nmodel name\t: A: B\nflags\t\t: {flags}\nbugs\t\t:\n\n"
+    (tmp_path / "cpuinfo").write_text(core * 2)
+    assert needs_mkl_hint(tmp_path / "cpuinfo") == needed
+
+
+def test_without_a_vendor_mkl_gets_no_hint(tmp_path):
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nFeatures\t: fp asimd\n")  # ARM
+    assert not needs_mkl_hint(tmp_path / "cpuinfo") and not needs_mkl_hint(tmp_path / "missing")
