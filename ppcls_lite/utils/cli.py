@@ -127,7 +127,8 @@ def import_paddle(
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, count_cores() // processes.count_local())))
     # Waiting threads spin for 1 ms instead of 200: on shared cores, a step took twelve times as long.
     os.environ.setdefault("KMP_BLOCKTIME", "1")
-    # The MKL in Paddle's wheels (2019) takes AVX2 for Intel's alone: on an AMD EPYC, training was 1.5x slower.
+    # The MKL in Paddle's wheels (2019) uses AVX2 on Intel CPUs only: on an AMD EPYC, training took 1.3 to 2.7 times as
+    # long (docs/results.md).
     if needs_mkl_hint():
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
     # Paddle warns of more than one thread on any machine, and of a missing ccache.

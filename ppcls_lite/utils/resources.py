@@ -21,7 +21,7 @@ def count_cores() -> int:
 
 
 def needs_mkl_hint(cpuinfo: Path = CPUINFO) -> bool:
-    """Whether the CPU has AVX2 and FMA but is not Intel's: MKL before 2020 then uses SSE2 unless told otherwise."""
+    """Whether the CPU has AVX2 and FMA but is not an Intel CPU: MKL 2019 then uses SSE2 unless told otherwise."""
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:  # not Linux
