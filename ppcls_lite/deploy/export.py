@@ -79,7 +79,7 @@ def export(network: nn.Layer, metadata: Metadata, form: str, output: Path, batch
         batch_size: the only one that the exported network takes; None for any.
 
     Raises:
-        UserError: a batch does not fit into memory.
+        UserError: a batch does not fit into memory, or Paddle cannot export the network's control flow.
         TrainingError: the converter failed, or the files do not compute what the network computes; nothing is kept.
     """
     network.eval()
@@ -88,9 +88,12 @@ def export(network: nn.Layer, metadata: Metadata, form: str, output: Path, batch
     if size:
         check_room(8 * (batch_size or 1) * channels * size**2, f"a batch of {batch_size} images of {size} px")
     inputs = map(paddle.to_tensor, _inputs(network, 1, size, channels, seed=2))
-    deploy = NamedOutputs(deploy_form(network, *inputs), metadata.restore_task().parts)
+    parts = metadata.restore_task().parts
+    deploy = NamedOutputs(deploy_form(network, *inputs), parts)
     shapes = metadata.input_shapes
     specs = [InputSpec([batch_size or -1, *shape], "float32", name) for name, shape in shapes.items()]
+    if not deploy.all_known and not paddle.__version__.startswith("2."):
+        _check_control_flow(NamedOutputs(deploy.network, parts), specs, type(network).__name__)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
         prefix = Path(folder) / "network"
@@ -131,6 +134,17 @@ def _call(network: nn.Layer, inputs: list[Tensor]) -> Tensor:
     Paddle rewrites the source of every other function before tracing it, which takes half the time of an export.
     """
     return network(*inputs)
+
+
+def _check_control_flow(network: nn.Layer, specs: list[InputSpec], name: str) -> None:
+    """Refuse an if or while on values: Paddle 3.3 cannot write it in Paddle 2's format, and paddle2onnx aborts."""
+    traced = paddle.jit.to_static(network, input_spec=specs, full_graph=True)
+    operators = {operator.name() for operator in traced.forward.concrete_program.main_program.global_block().ops}
+    if operators & {"pd_op.if", "pd_op.while"}:
+        raise UserError(
+            f"{name} has an if or while that depends on the values of tensors, which cannot be exported under "
+            "Paddle 3; use paddle.where instead, or export it to Paddle's format under Paddle 2.6"
+        )
 
 
 def _save_program(network: nn.Layer, specs: list[InputSpec], prefix: Path) -> None:

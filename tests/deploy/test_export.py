@@ -86,6 +86,15 @@ def test_control_flow_of_a_user_s_network_is_exported(threshold, head, random_ne
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.skipif(PADDLE_2, reason="Paddle 2.6 exports it")
+@pytest.mark.parametrize("form", FORMATS)
+def test_control_flow_that_cannot_be_exported_is_one_sentence(form, random_network, tmp_path):
+    _, metadata = random_network("resnet20")
+    with pytest.raises(UserError, match="Branching has an if or while that depends on the values of tensors"):
+        export(Branching(0.0), metadata, form, place(tmp_path, form))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_what_differs_from_the_network_is_not_kept(form, random_network, tmp_path, monkeypatch):
     network, metadata = random_network("resnet20")
