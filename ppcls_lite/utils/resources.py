@@ -27,7 +27,7 @@ def needs_mkl_hint(cpuinfo: Path = CPUINFO) -> bool:
     except OSError:  # not Linux
         return False
     fields = {key.strip(): value.split() for key, _, value in (line.partition(":") for line in lines)}
-    return fields.get("vendor_id", ["GenuineIntel"]) != ["GenuineIntel"] and {"avx2", "fma"} <= set(fields["flags"])
+    return fields.get("vendor_id") != ["GenuineIntel"] and {"avx2", "fma"} <= set(fields.get("flags", ()))
 
 
 def check_room(size: float, what: str) -> None:

@@ -81,6 +81,7 @@ def test_only_other_makers_cpus_with_avx2_need_mkl_s_hint(vendor, flags, needed,
     assert needs_mkl_hint(tmp_path / "cpuinfo") == needed
 
 
-def test_without_a_vendor_mkl_gets_no_hint(tmp_path):
-    (tmp_path / "cpuinfo").write_text("processor\t: 0\nFeatures\t: fp asimd\n")  # ARM
+@pytest.mark.parametrize("text", ["processor\t: 0\nFeatures\t: fp asimd\n", "vendor_id : IBM/S390\n", ""])
+def test_other_architectures_need_no_hint(text, tmp_path):
+    (tmp_path / "cpuinfo").write_text(text)
     assert not needs_mkl_hint(tmp_path / "cpuinfo") and not needs_mkl_hint(tmp_path / "missing")
