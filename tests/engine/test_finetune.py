@@ -130,10 +130,10 @@ def test_the_factor_multiplies_the_learning_rate_of_all_but_the_head(name):
 @pytest.mark.parametrize("settings", [{}, {"Heads": {"value": {"task": "regression", "column": "value"}}}])
 def test_a_frozen_backbone_keeps_its_bytes_and_the_head_learns(tiny, tmp_path, finished, settings):
     """Over several epochs, with evaluation in between; batch norms' statistics are among the bytes."""
-    rate = {"learning_rate": 5e-6}  # features and losses are large under Paddle 3.3
     start = {"Global.pretrained_model": str(finished[0]), "Optimizer.backbone_lr_factor": 0}
-    frozen = {**start, "Optimizer.lr": rate, **settings}
-    result = train(tiny(**frozen))
+    # Adam, since the size of the features depends on the last digits of the first training.
+    adam = {"Optimizer.name": "Adam", "Optimizer.lr": {"learning_rate": 1e-4}, "DataLoader.crop_padding": 0}
+    result = train(tiny(**start, **adam, **settings))
     before, after = read_weights(finished[0]), read_weights(tmp_path / "run" / "last")
     for name in set(before) - set(HEAD):
         assert after[name].tobytes() == before[name].tobytes(), name
