@@ -11,7 +11,7 @@ import psutil
 
 from ppcls_lite.utils import processes
 from ppcls_lite.utils.errors import UserError
-from ppcls_lite.utils.resources import count_cores, free_memory
+from ppcls_lite.utils.resources import CPUINFO, count_cores, free_memory, read_field
 from ppcls_lite.utils.text import count
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def describe_device() -> str:
     """The device by name: ``"gpu: NVIDIA A100"``, ``"cpu: AMD EPYC, 2 cores, 1 thread"``."""
     if on_gpu():
         return f"gpu: {gpu_name()}"
-    processor = _read_field("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
+    processor = read_field(CPUINFO, "model name") or platform.processor() or platform.machine()
     threads = count(os.environ.get("OMP_NUM_THREADS", "1"), "thread")
     return f"cpu: {processor}, {count(count_cores(), 'core')}, {threads}"
 
@@ -99,7 +99,7 @@ def peak_memory() -> int:
     """Peak memory in bytes: allocated by paddle on the GPU, or resident in the process on the CPU."""
     if on_gpu():
         return paddle.device.cuda.max_memory_allocated()
-    peak = _read_field("/proc/self/status", "VmHWM")  # "1234 kB"
+    peak = read_field(Path("/proc/self/status"), "VmHWM")  # "1234 kB"
     return int(peak.split()[0]) * 1024 if peak else held_memory()
 
 
@@ -115,13 +115,3 @@ def usable_memory() -> int:
     if on_gpu():
         return paddle.device.cuda.get_device_properties().total_memory
     return free_memory() // processes.count_local() + held_memory()
-
-
-def _read_field(path: str, name: str) -> str:
-    """The value of the first line ``name: value`` in a file, or an empty string."""
-    with contextlib.suppress(OSError), open(path) as file:
-        for line in file:
-            key, _, value = line.partition(":")
-            if key.strip() == name:
-                return value.strip()
-    return ""

@@ -1,4 +1,4 @@
-"""CPU cores and memory available to this process, within the limits of a container."""
+"""CPU cores and memory available to this process, within the limits of a container, and what the CPU can do."""
 
 import contextlib
 from collections.abc import Iterator
@@ -22,12 +22,18 @@ def count_cores() -> int:
 
 def needs_mkl_hint(cpuinfo: Path = CPUINFO) -> bool:
     """Whether the CPU has AVX2 and FMA but is not an Intel CPU: MKL 2019 then uses SSE2 unless told otherwise."""
-    try:
-        lines = cpuinfo.read_text().splitlines()
-    except OSError:  # not Linux
-        return False
-    fields = {key.strip(): value.split() for key, _, value in (line.partition(":") for line in lines)}
-    return fields.get("vendor_id") != ["GenuineIntel"] and {"avx2", "fma"} <= set(fields.get("flags", ()))
+    flags = read_field(cpuinfo, "flags").split()
+    return read_field(cpuinfo, "vendor_id") != "GenuineIntel" and {"avx2", "fma"} <= set(flags)
+
+
+def read_field(path: Path, name: str) -> str:
+    """The value of the first line ``name: value`` in a file of the kernel, or an empty string."""
+    with contextlib.suppress(OSError), open(path) as file:
+        for line in file:
+            key, _, value = line.partition(":")
+            if key.strip() == name:
+                return value.strip()
+    return ""
 
 
 def check_room(size: float, what: str) -> None:
