@@ -132,13 +132,13 @@ def test_a_frozen_backbone_keeps_its_bytes_and_the_head_learns(tiny, tmp_path, f
     """Over several epochs, with evaluation in between; batch norms' statistics are among the bytes."""
     start = {"Global.pretrained_model": str(finished[0]), "Optimizer.backbone_lr_factor": 0}
     # Adam, since the size of the features depends on the last digits of the first training.
-    adam = {"Optimizer.name": "Adam", "Optimizer.lr": {"learning_rate": 1e-4}, "DataLoader.crop_padding": 0}
+    adam = {"Optimizer.name": "Adam", "Optimizer.lr": {"learning_rate": 3e-4}, "DataLoader.crop_padding": 0}
     result = train(tiny(**start, **adam, **settings))
     before, after = read_weights(finished[0]), read_weights(tmp_path / "run" / "last")
     for name in set(before) - set(HEAD):
         assert after[name].tobytes() == before[name].tobytes(), name
     shape = after["fc.weight"].shape
-    assert after["fc.weight"].tobytes() != before["fc.weight"].tobytes()
+    assert shape != before["fc.weight"].shape or np.abs(after["fc.weight"] - before["fc.weight"]).max() > 1e-3
     losses = [float(row["train_loss"]) for row in rows(tmp_path / "run")]
     assert losses[-1] < losses[0]
     assert result["params"] == (finished[1]["params"] if shape[1] == 10 else finished[1]["params"] - 129 * 9)
