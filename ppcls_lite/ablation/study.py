@@ -47,6 +47,12 @@ class Finding:
         small = ", small" if abs(self.difference.mean) < COUNTS else ""
         return (f"resolved{small}" if self.p <= LEVEL else "unresolved") + ("" if self.final else ", so far")
 
+    @property
+    def p_text(self) -> str:
+        if self.p is None:
+            return ""
+        return "< 0.001" if self.p < 0.001 else f"{self.p:.3f}"
+
     def row(self) -> dict[str, str]:
         """Effect, interval, seeds, verdict, and the seeds that would resolve what is unresolved."""
         found = self.difference
@@ -113,17 +119,17 @@ def describe_study(parts: dict[str, Part]) -> str:
         "# The study: tables",
         _facts(parts),
         "## Primary comparison",
-        _markdown([{"comparison": f"{primary.comparison.name}, part A"} | primary.row()], "lrrrlrr"),
+        markdown_table([{"comparison": f"{primary.comparison.name}, part A"} | primary.row()], "lrrrlrr"),
         "The verdict is that of the interval: unresolved if it contains 0.",
         "## Secondary comparisons",
-        _markdown([_secondary_row(finding) for finding in secondary], "lllrrrrlrr"),
+        markdown_table([_secondary_row(finding) for finding in secondary], "lllrrrrlrr"),
         _legend(secondary),
         "## Pooling and octave",
         _two_by_two(parts["A"]),
         "## Seeds that a difference of 0.3 points needs",
         _small_difference(parts),
         "## Arms",
-        _markdown([row for part in parts.values() for row in _arm_rows(part)], "llrrrr"),
+        markdown_table([row for part in parts.values() for row in _arm_rows(part)], "llrrrr"),
         "Top-1 on the test images after the last epoch: mean ± sample standard deviation over seeds.",
         "## Plots",
         "Intervals of single arms contain what the seeds share: differences are paired, see the tables above.",
@@ -149,10 +155,9 @@ def _facts(parts: dict[str, Part]) -> str:
 
 def _secondary_row(finding: Finding) -> dict[str, str]:
     row = finding.row()
-    p = "" if finding.p is None else "< 0.001" if finding.p < 0.001 else f"{finding.p:.3f}"
     first = {"part": finding.comparison.family, "comparison": finding.comparison.name}
     effect = {key: row.pop(key) for key in ("effect, points", "95 % interval", "seeds")}
-    return first | {"question": finding.comparison.question} | effect | {"Holm's p": p} | row
+    return first | {"question": finding.comparison.question} | effect | {"Holm's p": finding.p_text} | row
 
 
 def _legend(findings: list[Finding]) -> str:
@@ -194,7 +199,7 @@ def _two_by_two(part: Part) -> str:
     columns = zip(("strided", "pooled"), *names.values(), strict=True)
     last = {column: difference(f"{octave} - {plain}") for column, plain, octave in columns}
     interaction = difference(INTERACTION.arms)
-    table = _markdown([*rows, {"": "Oct .5 - plain", **last, "pooled - strided": interaction}], "lrrr")
+    table = markdown_table([*rows, {"": "Oct .5 - plain", **last, "pooled - strided": interaction}], "lrrr")
     note = (
         "Top-1 in percent, part A, and differences over the seeds that their arms share; the intervals are above. "
         "The lower right corner is the interaction."
@@ -220,7 +225,7 @@ def _small_difference(parts: dict[str, Part]) -> str:
         "By the noncentral t distribution (Cohen 1988), power 80 %, two-sided 5 %. Five seeds give the standard "
         "deviation only within a factor of 0.6 to 2.9 (95 %), so the number of seeds within a factor of 0.4 to 8."
     )
-    return f"{_markdown(rows, 'llrrr')}\n\n{note}"
+    return f"{markdown_table(rows, 'llrrr')}\n\n{note}"
 
 
 def _arm_rows(part: Part) -> list[dict[str, str]]:
@@ -250,7 +255,8 @@ def _seeds(difference: float, sd: float) -> str:
     return "> 1,000" if found is None else f"{found}"
 
 
-def _markdown(rows: list[dict[str, Any]], align: str) -> str:
+def markdown_table(rows: list[dict[str, Any]], align: str) -> str:
+    """A Markdown table of dictionaries with the same keys; ``align`` has ``l`` or ``r`` for each column."""
     sides = ["right" if side == "r" else "left" for side in align]
     return tabulate(rows, headers="keys", tablefmt="pipe", colalign=sides, disable_numparse=True)
 

@@ -1,6 +1,7 @@
 """The study's tables: from the committed runs, and from made-up ones with known effects."""
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,13 @@ import pytest
 from ppcls_lite.ablation.protocol import load_protocols
 from ppcls_lite.ablation.study import compare, describe_study, write_study
 from ppcls_lite.ablation.study_comparisons import INTERACTION, PRIMARY, SECONDARY
+from ppcls_lite.ablation.study_pages import BEGIN, END, render_pages, write_pages
 from ppcls_lite.ablation.study_runs import read_parts
 from ppcls_lite.utils.errors import UserError
 
-FOLDER = Path(__file__).resolve().parents[2] / "docs" / "study"
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "docs" / "study"
+PAGES = ("README.md", "README_ch.md", "docs/study.md", "docs/study_ch.md")
 COLUMNS = (FOLDER / "A.csv").read_text().split("\n", 1)[0].split(",")
 # Mean top-1 in percent by arm, 70 for the others; the differences between seeds are those of _noise.
 MEANS = {
@@ -57,6 +61,71 @@ def test_the_committed_tables_are_those_of_the_committed_runs():
     assert text == describe_study(read_parts(FOLDER)), "run: python tools/study.py"
     for plot in ("accuracy.png", "length.png"):
         assert (FOLDER / plot).exists() == (f"({plot})" in text)
+
+
+def test_the_committed_pages_have_the_tables_of_the_committed_runs():
+    pages = render_pages(ROOT, read_parts(FOLDER))
+    assert set(pages) == {ROOT / page for page in PAGES}
+    for page, text in pages.items():
+        assert page.read_text() == text, "run: python tools/study.py"
+
+
+@pytest.mark.parametrize("page", ["docs/study.md", "docs/study_ch.md"])
+def test_figures_in_the_text_are_those_of_the_tables(page):
+    figures = set(
+        re.findall(r"\d+\.\d\d\b", re.sub(f"{BEGIN}.*?{END}", "", (ROOT / page).read_text(), flags=re.DOTALL))
+    )
+    assert figures and figures <= set(re.findall(r"\d+\.\d\d\b", (FOLDER / "tables.md").read_text()))
+
+
+def write_project(folder, **options):
+    (folder / "docs" / "study").mkdir(parents=True)
+    for page in PAGES:
+        (folder / page).write_text(f"before\n{BEGIN} old {END}\nafter\n")
+    write_parts(folder / "docs" / "study", **options)
+    write_pages(folder)
+    return [(folder / page).read_text() for page in PAGES]
+
+
+def _row(page, first):
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines()]
+    (row,) = (row for row in rows if row[0] == first)
+    return row
+
+
+def test_complete_runs_fill_the_pages(tmp_path):
+    readme, readme_ch, study, study_ch = write_project(tmp_path)
+    for page in (readme, readme_ch, study, study_ch):
+        assert page.startswith("before\n") and page.endswith("after\n") and " old " not in page
+    octave = _row(readme, "Oct-ResNet-20, alpha 0.5")
+    assert octave[1] == "26.3 M" and octave[3] == "ResNet-20, pooled"
+    assert float(octave[4].split()[0]) == pytest.approx(-3, abs=0.2)
+    assert _row(study, "octave convolution")[2] == octave[4].split()[0] == _row(study_ch, "八度卷积")[2]
+    # The comparison of the plan is octave minus narrow; the row of the narrow network shows the opposite sign.
+    narrow, planned = _row(readme, "ResNet-20 x0.81, pooled"), _row(study, "octave convolution at equal cost")
+    assert narrow[3] == "Oct-ResNet-20, alpha 0.5" and narrow[4].endswith(" unresolved")
+    assert float(narrow[4].split()[0]) == pytest.approx(-float(planned[2]))
+    low, high = re.findall(r"[+-]\d+\.\d\d", planned[3])
+    _, *bounds = re.findall(r"[+-]\d+\.\d\d", narrow[4])
+    assert [float(bound) for bound in bounds] == [-float(high), -float(low)]
+    assert re.fullmatch(r"unresolved; \d+ seeds needed", planned[-1])
+    assert len(_row(readme_ch, "MobileNetV1 x0.25")) == 5
+
+
+def test_incomplete_runs_are_named_in_the_study_and_left_out_of_the_readme(tmp_path):
+    readme, _, study, study_ch = write_project(tmp_path, keep=lambda part, arm, seed: part == "A" or seed < 2)
+    assert "ResNet-20, pooled" in readme and "MobileNet" not in readme
+    assert _row(study, "biases before batch norm")[-1] == "incomplete"
+    assert _row(study_ch, "BN 之前的偏置")[-1] == "未跑完"
+
+
+def test_a_page_without_its_comments_is_refused_and_none_is_written(tmp_path):
+    before = write_project(tmp_path)
+    (tmp_path / "docs" / "study" / "B.csv").unlink()
+    (tmp_path / PAGES[-1]).write_text(END)
+    with pytest.raises(UserError, match=r"study_ch\.md has 0 tables of the study; expected one, between <!--"):
+        write_pages(tmp_path)
+    assert [(tmp_path / page).read_text() for page in PAGES[:-1]] == before[:-1]
 
 
 def test_the_comparisons_are_the_plan_s():
