@@ -12,7 +12,7 @@ from visualdl import LogReader
 
 from ppcls_lite.utils import cli
 from tests.data.pictures import write_folder
-from tests.tools.helpers import QUICK, ROOT, SMALL, call
+from tests.tools.helpers import QUICK, ROOT, SMALL, call, call_here
 
 
 def test_train_prints_epochs_outcome_and_the_dashboard_s_command(trained):
@@ -230,7 +230,7 @@ def test_mistakes_end_with_status_2_and_one_sentence(arguments, message, tmp_pat
     arguments = list(arguments)
     if "-o" in arguments and not any("output_dir" in a for a in arguments):
         arguments.append(f"Global.output_dir={tmp_path}/run")
-    done = call(*arguments)
+    done = call_here(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")

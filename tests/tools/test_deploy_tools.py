@@ -8,7 +8,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tests.deploy.formats import FORMATS, ONNX
-from tests.tools.helpers import QUICK, call
+from tests.tools.helpers import QUICK, call, call_here
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def export(*arguments, form="paddle", output="/tmp/x"):
 def test_mistakes_end_with_status_2_and_one_sentence(arguments, message):
     if not ONNX and "nowhere.onnx" in arguments:
         message = "onnx cannot be imported"
-    done = call(*arguments)
+    done = call_here(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr
     *said, error = done.stderr.splitlines()
     assert message in error and error.startswith("error: ") and all(line.startswith("device: ") for line in said)
