@@ -37,6 +37,7 @@ WRAPPED = (  # one of every class of paddle.vision
     *("shufflenet_v2_swish", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "resnext50_32x4d"),
 )
 DEEP = ("resnet50", "resnet56", "vovnet57", "101", "152", "161", "169", "200", "201", "264")
+OWN = ("oct_mobilenet", "oct_resnet20", "vovnet27_slim", "densenet_cifar", "densenet121", "osa40_5x43", "alexnet")
 
 
 # Each of our networks, and one of every class of those that are paddle.vision's. Deep ones differ in depth only.
@@ -363,9 +364,9 @@ def test_wrong_names_and_options_are_answered_with_the_nearest_right_one(name, o
         build_model(name, **options)
 
 
-@pytest.mark.parametrize("name", ["alexnet", *WRAPPED, "xception", pytest.param("densenet121", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [*OWN, *WRAPPED, "xception"])
 def test_every_class_of_network_can_be_traced(name):
-    """What graphs and export are made from; tests/deploy/test_export.py traces the other classes."""
+    """What graphs and export are made from."""
     network = build_model(name)
     network.eval()
     x = images(name, 1, 32, 32)

@@ -13,7 +13,6 @@ from ppcls_lite.tasks.classification import Classification
 from ppcls_lite.tasks.task import Metric
 from ppcls_lite.utils.errors import TrainingError
 from tests.deploy.formats import ONNX
-from tests.helpers import slow_except
 
 has_quantizer = bool(ONNX) and importlib.util.find_spec("ml_dtypes") is not None
 quantizes = pytest.mark.skipif(not has_quantizer, reason="needs Paddle 3, Paddle2ONNX and ml_dtypes")
@@ -40,9 +39,7 @@ def files(random_network, tmp_path):
 @pytest.mark.parametrize("runtime", [None, "onnxruntime"])
 @pytest.mark.parametrize(
     "name",
-    slow_except(
-        ["oct_mobilenet", "oct_resnet20", "mobilenet_v1", "densenet_cifar"], ["oct_mobilenet", "densenet_cifar"]
-    ),
+    ["oct_mobilenet", "oct_resnet20", pytest.param("mobilenet_v1", marks=pytest.mark.slow), "densenet_cifar"],
 )
 def test_an_8_bit_file_is_small_close_and_carries_the_metadata(name, runtime, files):
     options = {"scale": 0.5} if "mobilenet" in name else {"depth": 22} if "densenet" in name else {}

@@ -44,7 +44,7 @@ def call_here(*arguments, cwd=ROOT):
     """
     command, out, err = list(map(str, arguments)), io.StringIO(), io.StringIO()
     logger = logging.getLogger("ppcls_lite")
-    level, stream = logger.level, cli._console.stream
+    level, status = logger.level, 0
     with (
         pytest.MonkeyPatch.context() as patch,
         mock.patch.dict(os.environ),
@@ -57,14 +57,11 @@ def call_here(*arguments, cwd=ROOT):
         patch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
         patch.setattr(logger, "handlers", logger.handlers.copy())
         patch.setattr(logger, "propagate", logger.propagate)
-        cli._console.setStream(out)
+        patch.setattr(cli._console, "stream", out)
         try:
             runpy.run_path(str(ROOT / command[0]), run_name="__main__")
         except SystemExit as end:
             status = end.code or 0
-        else:
-            status = 0
         finally:
-            cli._console.setStream(stream)
             logger.setLevel(level)
     return subprocess.CompletedProcess(command, status, out.getvalue(), err.getvalue())
