@@ -1,10 +1,6 @@
 """The transforms of ``DataLoader.transforms`` and ``eval_transforms``."""
 
 import functools
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,8 +28,8 @@ from ppcls_lite.data.transforms import Normalization, Region, imagenet
 from ppcls_lite.tasks.setup import complete
 from ppcls_lite.utils.errors import UserError
 from tests.helpers import interrupt_at, labelled
+from tests.tools.helpers import call_tool
 
-ROOT = Path(__file__).resolve().parents[2]
 MEAN = (0.485, 0.456, 0.406)
 EVERYTHING = (
     {"RandomResizedCrop": {"scale": [0.2, 1.0]}},
@@ -350,9 +346,8 @@ def test_eval_transforms_resize_the_shorter_side_then_crop(folder):
 
 
 def test_prediction_and_export_use_eval_transforms(folder, tmp_path):
-    """In processes of their own, as users run them."""
+    """By the tools, as users run them."""
     run, exported = tmp_path / "run", tmp_path / "exported" / "x"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     data = f"DataLoader.root={folder} DataLoader.batch_size=4 DataLoader.num_workers=0 DataLoader.image_size=32"
     size = "DataLoader.eval_transforms=[{Resize: {size: 48}}, {CenterCrop: {size: 32}}]"
     (tmp_path / "x.yaml").write_text(
@@ -361,8 +356,8 @@ def test_prediction_and_export_use_eval_transforms(folder, tmp_path):
     )
 
     def tool(name, *arguments):
-        command = [sys.executable, "-W", "ignore", ROOT / "tools" / name, *arguments]
-        subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=200, capture_output=True)
+        done = call_tool(f"tools/{name}", *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
 
     tool("train.py", "-c", "x.yaml", "-o", *data.split(), size, f"Global.output_dir={run}")
     tool("export.py", "-c", run / "config.yaml", "--format", "paddle", "--output", exported)

@@ -4,7 +4,7 @@ import pytest
 
 from ppcls_lite.measure.scaling import Scaling, sent_bytes
 from ppcls_lite.measure.timing import Timing
-from tests.tools.helpers import call
+from tests.tools.helpers import call, call_tool
 
 
 def test_a_ring_sends_each_part_round_twice():
@@ -33,5 +33,5 @@ def test_the_tool_measures_two_processes(tmp_path):
 
 
 def test_one_process_has_no_bandwidth_to_measure():
-    done = call("tools/benchmark.py", "scaling", "lenet")
+    done = call_tool("tools/benchmark.py", "scaling", "lenet")
     assert done.returncode == 2 and "give --bandwidth" in done.stderr

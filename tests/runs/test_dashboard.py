@@ -1,9 +1,5 @@
 """What VisualDL's pages show of a run, beside its curves."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from visualdl import LogReader
@@ -18,8 +14,7 @@ from ppcls_lite.tasks.network import build_network
 from ppcls_lite.tasks.setup import complete, load_setup
 from ppcls_lite.weights.load import load_pretrained
 from tests.helpers import records
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.tools.helpers import call
 
 
 def test_every_weight_has_a_histogram_of_all_its_values_an_epoch(finished):
@@ -100,8 +95,7 @@ def test_a_confusion_matrix_is_drawn_with_few_and_many_classes(classes):
 @pytest.mark.parametrize("name", ["oct_mobilenet", "resnet20"])
 def test_the_graph_is_written_by_a_process_of_its_own(name, tmp_path):
     (tmp_path / "c.yaml").write_text(f"Arch: {{name: {name}}}")
-    arguments = ["tools/summary.py", "-c", str(tmp_path / "c.yaml"), "--graph", str(tmp_path / "vdl")]
-    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True)
+    done = call("tools/summary.py", "-c", tmp_path / "c.yaml", "--graph", tmp_path / "vdl")
     assert done.returncode == 0, done.stderr
     (written,) = (tmp_path / "vdl").iterdir()
     assert written.name.startswith("vdlgraph.") and f'"{name}"' in written.read_text()

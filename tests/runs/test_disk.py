@@ -16,7 +16,7 @@ from ppcls_lite.runs.dashboard import RECORDS
 from ppcls_lite.runs.run_dir import RunDir, read_progress, verify_checkpoint
 from ppcls_lite.utils.errors import TrainingError
 from tests.helpers import interrupt_at, rows, scalars
-from tests.tools.helpers import QUICK, ROOT, SMALL, call
+from tests.tools.helpers import QUICK, ROOT, SMALL, call_tool
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_a_file_system_that_fills_up(tmp_path):
     assert read_progress(newest).epoch < 6
     assert not list(copy.rglob("*.tmp"))
 
-    resumed = call(
+    resumed = call_tool(
         "tools/train.py", "-c", copy / "config.yaml", "-o", f"Global.output_dir={copy}", "Global.resume=auto"
     )
     assert resumed.returncode == 0, resumed.stderr

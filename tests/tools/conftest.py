@@ -3,14 +3,14 @@
 import pytest
 
 from tests.deploy.formats import FORMATS
-from tests.tools.helpers import QUICK, SMALL, call
+from tests.tools.helpers import QUICK, SMALL, call_tool
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """A run folder made by tools/train.py, and what the tool printed."""
     folder = tmp_path_factory.mktemp("tools") / "run"
-    done = call("tools/train.py", "-c", QUICK, "-o", f"Global.output_dir={folder}", *SMALL)
+    done = call_tool("tools/train.py", "-c", QUICK, "-o", f"Global.output_dir={folder}", *SMALL)
     assert done.returncode == 0, done.stderr
     return folder, done
 
@@ -23,7 +23,7 @@ def exported(trained, tmp_path_factory):
     printed = {}
     for form in FORMATS:
         config = trained[0] / "config.yaml"
-        done = call("tools/export.py", "-c", config, "--format", form, "--output", places[form])
+        done = call_tool("tools/export.py", "-c", config, "--format", form, "--output", places[form])
         assert done.returncode == 0, done.stderr
         printed[form] = done.stdout
     return places, printed

@@ -1,18 +1,12 @@
 """Calling the tools as a person does."""
 
-import contextlib
-import io
-import logging
+import multiprocessing
 import os
 import runpy
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from unittest import mock
-
-import pytest
-
-from ppcls_lite.utils import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = "configs/quick/octmobilenet.yaml"
@@ -23,6 +17,11 @@ SMALL = [
     "Global.epochs=2",
     "Arch.scale=0.125",
 ]
+LIMIT = 300  # seconds
+
+# The server makes the slow imports once, paddle through the conftest, and is forked for each tool.
+_server = multiprocessing.get_context("forkserver")
+_server.set_forkserver_preload(["tests.conftest", "ppcls_lite.engine.train", "sklearn.datasets"])
 
 
 def call(*arguments, cwd=ROOT, **environment):
@@ -33,35 +32,31 @@ def call(*arguments, cwd=ROOT, **environment):
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=LIMIT,
     )
 
 
-def call_here(*arguments, cwd=ROOT):
-    """:func:`call` without a process of its own, which would take seconds to import paddle.
+def call_tool(*arguments, cwd=ROOT):
+    """:func:`call` in a process that has imported paddle already, so not for what must be set before."""
+    command = list(map(str, arguments))
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        process = _server.Process(target=_run, args=(command, str(cwd), dict(os.environ), str(out), str(err)))
+        process.start()
+        process.join(LIMIT)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(command, LIMIT)
+        return subprocess.CompletedProcess(command, process.exitcode, out.read_text(), err.read_text())
 
-    For tools that refuse their input: what they change in this process is put back.
-    """
-    command, out, err = list(map(str, arguments)), io.StringIO(), io.StringIO()
-    logger = logging.getLogger("ppcls_lite")
-    level, status = logger.level, 0
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        mock.patch.dict(os.environ),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        patch.chdir(cwd)
-        patch.setattr(sys, "argv", command)
-        patch.setattr(sys, "path", sys.path.copy())
-        patch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
-        patch.setattr(logger, "handlers", logger.handlers.copy())
-        patch.setattr(logger, "propagate", logger.propagate)
-        patch.setattr(cli._console, "stream", out)
-        try:
-            runpy.run_path(str(ROOT / command[0]), run_name="__main__")
-        except SystemExit as end:
-            status = end.code or 0
-        finally:
-            logger.setLevel(level)
-    return subprocess.CompletedProcess(command, status, out.getvalue(), err.getvalue())
+
+def _run(command, cwd, environment, out, err):
+    for path, stream in ((out, sys.stdout), (err, sys.stderr)):
+        with open(path, "w") as file:
+            os.dup2(file.fileno(), stream.fileno())
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    sys.argv = command
+    multiprocessing.set_start_method("fork", force=True)  # Linux's default, as in any other process
+    runpy.run_path(str(ROOT / command[0]), run_name="__main__")

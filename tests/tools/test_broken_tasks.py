@@ -10,7 +10,7 @@ from ppcls_lite.engine.train import train
 from ppcls_lite.tasks.setup import complete
 from ppcls_lite.utils.errors import UserError
 from tests.data.pictures import write_image
-from tests.tools.helpers import ROOT, call
+from tests.tools.helpers import call_tool
 
 COLUMNS = ("area", "zip", "price", "colour", "tags", "same", "front", "back")
 PRICE, COLOUR, TAGS = {"task": "regression"}, {"task": "classification"}, {"task": "multi_label"}
@@ -271,6 +271,6 @@ def test_what_cannot_be_predicted_is_one_sentence(place):
         (["0.png", "--root", "."], "--root is for the images that a CSV file names; leave it out"),
         (["none.csv"], "none.csv: No such file or directory; expected a CSV file"),
     ):
-        done = call(ROOT / "tools" / "predict.py", "run", *arguments, cwd=place)
+        done = call_tool("tools/predict.py", "run", *arguments, cwd=place)
         assert done.returncode == 2 and done.stderr.count("\n") <= 3, done.stderr
         assert message in done.stderr and "Traceback" not in done.stderr

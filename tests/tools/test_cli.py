@@ -12,7 +12,7 @@ from visualdl import LogReader
 
 from ppcls_lite.utils import cli
 from tests.data.pictures import write_folder
-from tests.tools.helpers import QUICK, ROOT, SMALL, call, call_here
+from tests.tools.helpers import QUICK, ROOT, SMALL, call, call_tool
 
 
 def test_train_prints_epochs_outcome_and_the_dashboard_s_command(trained):
@@ -25,15 +25,15 @@ def test_train_prints_epochs_outcome_and_the_dashboard_s_command(trained):
 def test_eval_scores_a_run_folder_s_config_to_the_result_s_figure(trained):
     folder, _ = trained
     result = json.loads((folder / "result.json").read_text())
-    done = call("tools/eval.py", "-c", folder / "config.yaml", "--json")
+    done = call_tool("tools/eval.py", "-c", folder / "config.yaml", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["test"]["top1"] == result["test_top1"]
     assert "classes" not in json.loads(done.stdout)["test"]
-    done = call("tools/eval.py", "-c", folder / "config.yaml", "--json", "--per-class")
+    done = call_tool("tools/eval.py", "-c", folder / "config.yaml", "--json", "--per-class")
     found = json.loads(done.stdout)["test"]
     for name in ("macro_precision", "macro_recall", "macro_f1", "classes", "confusion"):
         assert found[name] == result[f"test_{name}"]
-    done = call("tools/eval.py", "-c", folder / "config.yaml", "--per-class")
+    done = call_tool("tools/eval.py", "-c", folder / "config.yaml", "--per-class")
     table = [line.split() for line in done.stdout.splitlines()]
     assert ["class", "precision", "recall", "f1", "support"] in table
     assert [
@@ -47,33 +47,35 @@ def test_eval_scores_a_run_folder_s_config_to_the_result_s_figure(trained):
 def test_eval_and_summary_of_several_heads_and_of_a_table(tmp_path):
     small = ["DataLoader.train_subset=64", "DataLoader.test_subset=64", "Global.epochs=2"]
     run = tmp_path / "run"
-    done = call("tools/train.py", "-c", "configs/tasks/digit_colours.yaml", "-o", f"Global.output_dir={run}", *small)
+    done = call_tool(
+        "tools/train.py", "-c", "configs/tasks/digit_colours.yaml", "-o", f"Global.output_dir={run}", *small
+    )
     assert done.returncode == 0, done.stderr
-    done = call("tools/eval.py", "-c", run / "config.yaml", "--per-class")
+    done = call_tool("tools/eval.py", "-c", run / "config.yaml", "--per-class")
     test, digit, colour, *tables = done.stdout.split("test  ")[1].splitlines()
     assert "all right" in test and test.count("loss") == 1 and "top-1" not in test
     for line, head in ((digit, "digit"), (colour, "colour")):
         assert line.split()[:2] == [head, "top-1"] and line.count("loss") == 1
     assert tables.count("digit") == tables.count("colour") == 1 and sum("macro mean" in line for line in tables) == 2
     picture = ["-c", run / "config.yaml", "--index", 3, "--class", "colour.red", "--output", tmp_path / "pictures"]
-    done = call("tools/visualize.py", "gradcam", *picture)
+    done = call_tool("tools/visualize.py", "gradcam", *picture)
     assert done.returncode == 0 and "colour red" in done.stdout
-    done = call("tools/summary.py", "-c", "configs/tasks/sum_numbers.yaml")
+    done = call_tool("tools/summary.py", "-c", "configs/tasks/sum_numbers.yaml")
     assert done.stdout.splitlines()[-1] == "mlp: 65 parameters, 48 multiply-adds"
 
 
 def test_summary_prints_the_totals_and_the_same_as_json():
-    done = call("tools/summary.py", "-c", "configs/octresnet50.yaml", "--json")
+    done = call_tool("tools/summary.py", "-c", "configs/octresnet50.yaml", "--json")
     facts = json.loads(done.stdout)
     assert facts["params"] == 23_572_554 and facts["macs"] == sum(layer["macs"] for layer in facts["layers"])
-    done = call("tools/summary.py", "-c", "configs/octresnet50.yaml")
+    done = call_tool("tools/summary.py", "-c", "configs/octresnet50.yaml")
     assert done.stdout.splitlines()[-1] == (
         f"oct_resnet50 at 224 px: 23,572,554 parameters, {facts['macs']:,} multiply-adds"
     )
 
 
 def test_dry_run_prints_a_plan_and_writes_nothing(tmp_path):
-    done = call("tools/train.py", "-c", QUICK, "-o", f"Global.output_dir={tmp_path}/run", *SMALL, "--dry-run")
+    done = call_tool("tools/train.py", "-c", QUICK, "-o", f"Global.output_dir={tmp_path}/run", *SMALL, "--dry-run")
     assert done.returncode == 0, done.stderr
     assert {"device", "network", "data", "schedule", "step", "time", "memory"} <= {
         line.split(" ")[0] for line in done.stdout.splitlines()
@@ -95,15 +97,15 @@ def test_benchmark_puts_models_side_by_side():
         "--format",
         "json",
     ]
-    done = call("tools/benchmark.py", "train-step", *arguments)
+    done = call_tool("tools/benchmark.py", "train-step", *arguments)
     rows = json.loads(done.stdout)["rows"]
     octave = ["oct_resnet20", "oct_resnet20, nn.Upsample", "oct_resnet20, broadcast"]
     assert [row["network"] for row in rows] == ["resnet20", *octave]
     assert rows[0]["ratio"] == 1.0 and all(row["fastest"] <= row["seconds"] <= row["slowest"] for row in rows)
-    done = call("tools/benchmark.py", "efficiency", "lenet", "--rounds", 1, "--format", "json")
+    done = call_tool("tools/benchmark.py", "efficiency", "lenet", "--rounds", 1, "--format", "json")
     rows = json.loads(done.stdout)["rows"]
     assert rows[0]["macs"] == 341_256 and len(rows) == 3
-    done = call("tools/benchmark.py", "loader", "--images", 512, "--rounds", 2)
+    done = call_tool("tools/benchmark.py", "loader", "--images", 512, "--rounds", 2)
     assert "images/s (slowest to fastest)" in done.stdout
 
 
@@ -114,22 +116,22 @@ def test_the_loader_of_a_configuration_is_compared_with_decoding_alone(tmp_path)
         "DataLoader: {dataset: image_folder, batch_size: 4, image_size: 32, transforms: [RandomResizedCrop]}\n"
     )
     given = ["-c", tmp_path / "x.yaml", "-o", f"DataLoader.root={tmp_path}/photos"]
-    done = call("tools/benchmark.py", "loader", "--rounds", 1, "--format", "json", *given)
+    done = call_tool("tools/benchmark.py", "loader", "--rounds", 1, "--format", "json", *given)
     rows = json.loads(done.stdout)["rows"]
     assert [row["measured"] for row in rows] == ["loader", "decoding", "reading"]
     assert rows[0]["loader_ratio"] == 1.0 and all(row["images_per_sec"] > 0 for row in rows)
-    done = call("tools/benchmark.py", "loader", "--images", 8, *given)
+    done = call_tool("tools/benchmark.py", "loader", "--images", 8, *given)
     assert done.returncode == 2 and "--images is for random images" in done.stderr
 
 
 def test_pictures_of_a_run_are_files_and_on_the_dashboard(trained, tmp_path):
     config = trained[0] / "config.yaml"
-    done = call("tools/visualize.py", "frequency", "-c", config, "--index", 3, "--output", tmp_path)
+    done = call_tool("tools/visualize.py", "frequency", "-c", config, "--index", 3, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "low energy" in done.stdout and f"visualdl --logdir {tmp_path}/vdl" in done.stdout
-    done = call("tools/visualize.py", "filters", "-c", config, "--output", tmp_path)
+    done = call_tool("tools/visualize.py", "filters", "-c", config, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
-    done = call("tools/visualize.py", "gradcam", "-c", config, "--index", 3, "--class", 7, "--output", tmp_path)
+    done = call_tool("tools/visualize.py", "gradcam", "-c", config, "--index", 3, "--class", 7, "--output", tmp_path)
     assert done.returncode == 0 and "explained" in done.stdout, done.stderr
     kinds = ("filters", "frequency_digits_3", "gradcam_digits_3", "stages_digits_3")
     names = [f"{kind}_quick_octmobilenet" for kind in kinds]
@@ -138,7 +140,7 @@ def test_pictures_of_a_run_are_files_and_on_the_dashboard(trained, tmp_path):
         (records,) = (tmp_path / "vdl" / name).iterdir()
         assert LogReader(file_path=str(records)).get_tags()["image"] == [f"images/{name}"]
     (tmp_path / "filters_quick_octmobilenet.png").unlink()
-    done = call("tools/visualize.py", "filters", "-c", config, "--output", tmp_path)
+    done = call_tool("tools/visualize.py", "filters", "-c", config, "--output", tmp_path)
     assert done.returncode == 2 and f"{tmp_path}/vdl/filters_quick_octmobilenet exists" in done.stderr
 
 
@@ -230,7 +232,7 @@ def test_mistakes_end_with_status_2_and_one_sentence(arguments, message, tmp_pat
     arguments = list(arguments)
     if "-o" in arguments and not any("output_dir" in a for a in arguments):
         arguments.append(f"Global.output_dir={tmp_path}/run")
-    done = call_here(*arguments)
+    done = call_tool(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")
@@ -247,7 +249,7 @@ def test_weights_of_another_network_and_hostile_weights_are_refused(trained, tmp
 
     evil.write_bytes(pickle.dumps({"fc.weight": Hostile()}))
     for weights, message in ((folder, "does not fit the network"), (evil, "which plain data never does")):
-        done = call("tools/eval.py", "-c", QUICK, "-o", f"Global.pretrained_model={weights}")
+        done = call_tool("tools/eval.py", "-c", QUICK, "-o", f"Global.pretrained_model={weights}")
         assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "hacked").exists()
 

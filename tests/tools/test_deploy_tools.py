@@ -8,7 +8,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tests.deploy.formats import FORMATS, ONNX
-from tests.tools.helpers import QUICK, call, call_here
+from tests.tools.helpers import QUICK, call_tool
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_an_exported_network_and_its_run_predict_the_same(form, trained, exporte
     places, _ = exported
     trees = []
     for model in (trained[0], places[form]):
-        done = call("tools/predict.py", model, pictures, "--json", "--batch-size", "2", "--top", "3")
+        done = call_tool("tools/predict.py", model, pictures, "--json", "--batch-size", "2", "--top", "3")
         assert done.returncode == 0, done.stderr
         assert "notes.txt: it is not an image file" in done.stderr
         trees.append(json.loads(done.stdout))
@@ -52,24 +52,24 @@ def test_predict_takes_checkpoints_and_weights_with_a_configuration(trained, pic
     image = pictures / "digit 0.png"
     weights = tmp_path / "moved.pdparams"
     weights.write_bytes((folder / "last.pdparams").read_bytes())
-    expected = call("tools/predict.py", folder, image).stdout
+    expected = call_tool("tools/predict.py", folder, image).stdout
     assert expected.startswith(f"{image}  ")
-    assert call("tools/predict.py", folder / "checkpoints" / "epoch_0002", image).stdout == expected
-    assert call("tools/predict.py", weights, image, "-c", folder / "config.yaml").stdout == expected
-    done = call("tools/predict.py", weights, image)
+    assert call_tool("tools/predict.py", folder / "checkpoints" / "epoch_0002", image).stdout == expected
+    assert call_tool("tools/predict.py", weights, image, "-c", folder / "config.yaml").stdout == expected
+    done = call_tool("tools/predict.py", weights, image)
     assert done.returncode == 2 and "lies in no run folder with a config.yaml; name its configuration" in done.stderr
 
 
 def test_random_weights_are_exported_for_speed_only(pictures, tmp_path):
     arguments = ["tools/export.py", "-c", QUICK, "--format", "paddle", "--output", tmp_path / "x", "--image-size", "40"]
     arguments += ["--batch-size", "1", "-o", f"Global.output_dir={tmp_path}/run", "Arch.scale=0.125"]
-    done = call(*arguments)
+    done = call_tool(*arguments)
     assert (
         done.returncode == 2 and "trained weights are needed, but" in done.stderr and "--random-weights" in done.stderr
     )
-    done = call(*arguments, "--random-weights")
+    done = call_tool(*arguments, "--random-weights")
     assert done.returncode == 0 and "3 x 40 x 40, batch 1" in done.stdout and "weights     random" in done.stdout
-    done = call("tools/predict.py", tmp_path / "x", pictures, "--batch-size", "2")
+    done = call_tool("tools/predict.py", tmp_path / "x", pictures, "--batch-size", "2")
     assert done.returncode == 0 and "its predictions mean nothing" in done.stderr and len(done.stdout.splitlines()) == 3
 
 
@@ -107,7 +107,7 @@ def export(*arguments, form="paddle", output="/tmp/x"):
 def test_mistakes_end_with_status_2_and_one_sentence(arguments, message):
     if not ONNX and "nowhere.onnx" in arguments:
         message = "onnx cannot be imported"
-    done = call_here(*arguments)
+    done = call_tool(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr
     *said, error = done.stderr.splitlines()
     assert message in error and error.startswith("error: ") and all(line.startswith("device: ") for line in said)
@@ -118,18 +118,18 @@ def test_damaged_exports_end_with_one_sentence(exported, pictures, tmp_path):
     for suffix in (".pdmodel", ".pdiparams", ".meta.json"):
         data = (places["paddle"].parent / f"net{suffix}").read_bytes()
         (tmp_path / f"net{suffix}").write_bytes(data if suffix != ".pdmodel" else data[: len(data) // 2])
-    done = call("tools/predict.py", tmp_path / "net", pictures)
+    done = call_tool("tools/predict.py", tmp_path / "net", pictures)
     assert done.returncode == 2 and "net.pdmodel does not match its checksum in net.meta.json" in done.stderr
     for form in ONNX:
         (tmp_path / "net.onnx").write_bytes(places[form].read_bytes()[:5000])
-        done = call("tools/predict.py", tmp_path / "net.onnx", pictures)
+        done = call_tool("tools/predict.py", tmp_path / "net.onnx", pictures)
         assert done.returncode == 2 and "net.onnx is not a readable ONNX file" in done.stderr
 
 
 def test_predictions_become_a_table_and_a_contact_sheet(trained, pictures, tmp_path):
     table, sheet = tmp_path / "new" / "predictions.csv", tmp_path / "sheet.png"
     arguments = ["tools/predict.py", trained[0], pictures, "--csv", table, "--contact-sheet", sheet]
-    printed = call(*arguments).stdout.splitlines()
+    printed = call_tool(*arguments).stdout.splitlines()
     with open(table) as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == [f"{pictures}/digit {i}.png" for i in range(3)]
@@ -137,7 +137,7 @@ def test_predictions_become_a_table_and_a_contact_sheet(trained, pictures, tmp_p
         assert f"{row['prediction']} {float(row['probability']):.1%}" in line
     with Image.open(sheet) as picture:
         assert picture.width > 3 * 160 and picture.height > 160
-    done = call(*arguments)
+    done = call_tool(*arguments)
     assert done.returncode == 2 and "exists; choose another path" in done.stderr
 
 
@@ -156,12 +156,12 @@ def test_image_files_are_checked_before_training(tmp_path):
         f"Global.output_dir={tmp_path / 'run'}",
     ]
     arguments = ["tools/train.py", "-c", "configs/photos.yaml", "--dry-run", "--check-data", "-o", *data]
-    done = call(*arguments)
+    done = call_tool(*arguments)
     assert done.returncode == 0, done.stderr
     assert "same contents: train" in done.stdout and "1 image in more than one part" in done.stdout
     (tmp_path / "photos" / "train" / "dog" / "1.png").write_bytes(b"x")
-    done = call(*arguments)
+    done = call_tool(*arguments)
     assert done.returncode == 2 and "unreadable: " in done.stdout and "1 file cannot be read" in done.stderr
     assert not (tmp_path / "run").exists()
-    done = call("tools/train.py", "-c", "configs/photos.yaml", "--check-data", "-o", *data)
+    done = call_tool("tools/train.py", "-c", "configs/photos.yaml", "--check-data", "-o", *data)
     assert done.returncode == 2 and "--check-data needs --dry-run" in done.stderr

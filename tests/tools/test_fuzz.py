@@ -43,7 +43,7 @@ from ppcls_lite.weights.load import read_weights
 from tests.data.archives import write_archive, write_folder
 from tests.data.test_fashion_mnist import write as write_fashion
 from tests.deploy.formats import ONNX
-from tests.tools.helpers import QUICK, ROOT, call
+from tests.tools.helpers import QUICK, ROOT, call_tool
 
 CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if "ablations" not in path.parts)
 CONFIGS = [path for path in CONFIGS if not path.name.startswith("_")]
@@ -347,7 +347,7 @@ def test_files_of_the_right_form_with_other_content(readable, data):
 )
 def test_weights_of_another_network_are_named_and_so_is_what_differs(trained, tmp_path, key, config, arch, file, named):
     changes = [*arch, f"Global.{key}={trained[0]}", f"Global.output_dir={tmp_path / 'run'}"]
-    done = call("tools/train.py", "-c", config, "-o", "DataLoader.train_subset=64", *changes)
+    done = call_tool("tools/train.py", "-c", config, "-o", "DataLoader.train_subset=64", *changes)
     check_refusal(done.returncode, done.stderr, file, "does not fit the network", named)
     assert not list(tmp_path.iterdir())
 

@@ -1,8 +1,6 @@
 """Other projects' weights: every name in its place, or nothing."""
 
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import paddle
@@ -14,8 +12,7 @@ from ppcls_lite.utils.errors import UserError
 from ppcls_lite.weights import convert as converting
 from ppcls_lite.weights.convert import SOURCES, convert
 from ppcls_lite.weights.load import load_pretrained, load_weights
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.tools.helpers import call_tool
 
 
 def foreign_name(name, model):
@@ -183,13 +180,13 @@ def test_pytorch_s_own_files_need_torch(tmp_path, monkeypatch):
 def test_the_tool_writes_what_networks_load(suffix, checkpoint, tmp_path):
     own, _, path = checkpoint("vovnet27_slim")
     output = tmp_path / "new" / f"weights{suffix}"
-    command = [sys.executable, "tools/convert_weights.py", path, "--model", "vovnet27_slim", "--output", output]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    command = ["tools/convert_weights.py", path, "--model", "vovnet27_slim", "--output", output]
+    done = call_tool(*command)
     assert done.returncode == 0, done.stderr
     assert "Arch: {name: vovnet27_slim, num_classes: 3}" in done.stdout and f"pretrained_model={output}" in done.stdout
     network = build_model("vovnet27_slim", num_classes=3, pretrained=str(output.with_suffix("")))
     for name, value in network.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), own[name])
     assert load_pretrained(network, output) == output
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    again = call_tool(*command)
     assert again.returncode == 2 and "exists; choose another path" in again.stderr
