@@ -41,7 +41,7 @@ def call_tool(*arguments, cwd=ROOT):
     command = list(map(str, arguments))
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
-        process = _server.Process(target=_run, args=(command, str(cwd), dict(os.environ), str(out), str(err)))
+        process = _server.Process(target=_run, args=(command, cwd, dict(os.environ), out, err))
         process.start()
         process.join(LIMIT)
         if process.exitcode is None:

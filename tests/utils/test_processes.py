@@ -16,7 +16,7 @@ from ppcls_lite.engine.optim import build_schedule, scaled_rate
 from ppcls_lite.utils import processes
 from ppcls_lite.utils.errors import UserError
 from tests.helpers import rows
-from tests.tools.helpers import QUICK, ROOT, SMALL, call
+from tests.tools.helpers import QUICK, ROOT, SMALL, call, call_tool
 
 LAUNCH = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2"]
 
@@ -77,7 +77,7 @@ def test_what_two_processes_saved_scores_as_they_said(tmp_path):
     launcher = start(tmp_path, *odd)
     printed, _ = launcher.communicate(timeout=240)
     assert launcher.returncode == 0, printed
-    done = call("tools/eval.py", "-c", tmp_path / "run" / "config.yaml", "--json", "--per-class")
+    done = call_tool("tools/eval.py", "-c", tmp_path / "run" / "config.yaml", "--json", "--per-class")
     scores, row = json.loads(done.stdout)["test"], rows(tmp_path / "run")[-1]
     assert [scores["loss"], scores["top1"]] == [float(row["test_loss"]), float(row["test_top1"])]
     result = json.loads((tmp_path / "run" / "result.json").read_text())
