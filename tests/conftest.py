@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 
 import numpy as np
+import psutil
 import pytest
 
 from ppcls_lite.config import load as configs
@@ -24,6 +25,18 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def children() -> Callable[[], set[psutil.Process]]:
+    """``children()``: the running processes that the test has started, not those that earlier tests left."""
+
+    def running():
+        found = psutil.Process().children(recursive=True)
+        return {child for child in found if child.status() != psutil.STATUS_ZOMBIE}
+
+    before = running()
+    return lambda: running() - before
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Images in the rows of a CSV file."""
 
 import numpy as np
-import psutil
 import pytest
 
 from ppcls_lite.config.catalog import DATASETS
@@ -92,7 +91,7 @@ def test_classes_are_sorted_as_numbers_only_if_all_are(tmp_path):
 
 
 @pytest.mark.parametrize("transforms", [None, ["RandomHorizontalFlip"], [{"RandomResizedCrop": {"size": 6}}]])
-def test_batches_are_the_same_as_of_arrays_for_any_number_of_workers(path, transforms):
+def test_batches_are_the_same_as_of_arrays_for_any_number_of_workers(path, transforms, children):
     from ppcls_lite.data.dataset import ImageArray
 
     augmentation = Augmentation(parse_transforms(transforms, "x", 4, 1), 0, 1, 5) if transforms else None
@@ -102,7 +101,7 @@ def test_batches_are_the_same_as_of_arrays_for_any_number_of_workers(path, trans
         found = read(open_rows(path).load(Reading(1, 4, workers)).parts["train"], batches, augmentation)
         for one, (pixels, indices), batch in zip(expected, found, batches, strict=True):
             assert (pixels == one).all() and pixels.shape == one.shape and (indices == batch).all()
-    assert not [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    assert not children()
 
 
 def test_take_and_a_test_part(path):

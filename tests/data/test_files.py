@@ -49,10 +49,6 @@ def with_broken(names):
     return FileNames.pack(names.root, listed)
 
 
-def children():
-    return [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
-
-
 def batches_of(size, *lengths):
     order, ends = np.random.default_rng(0).permutation(size), np.cumsum(lengths)
     return [order[end - length : end] for length, end in zip(lengths, ends, strict=True)]
@@ -60,7 +56,7 @@ def batches_of(size, *lengths):
 
 @pytest.mark.parametrize("num_workers", [0, 1, 3])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_batches_are_the_same_for_any_number_of_workers(names, num_workers, channels):
+def test_batches_are_the_same_for_any_number_of_workers(names, num_workers, channels, children):
     images = ImageFiles(names, Reading(channels, 8, num_workers))
     assert images.shape == (channels, 8, 8) and len(images) == IMAGES
     batches, state = batches_of(IMAGES, 5, 1, 7, 0, 5, 5), np.random.get_state()[1].copy()
@@ -120,7 +116,7 @@ def test_only_the_first_skipped_files_are_logged(tmp_path, caplog):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize(("broken", "reason"), [(3, "text.jpg: it is not an image"), (11, "gone.png: No such file")])
-def test_a_broken_file_ends_reading_with_one_sentence(with_broken, num_workers, broken, reason, capfd):
+def test_a_broken_file_ends_reading_with_one_sentence(with_broken, num_workers, broken, reason, capfd, children):
     images = ImageFiles(with_broken, Reading(3, 8, num_workers))
     batches = [np.arange(0, 3), np.array([4, broken, 5]), np.arange(12, 25)]
     read = []
@@ -138,7 +134,7 @@ def test_take_chooses_files(names):
     assert indices.tolist() == [1] and (pixels[0] == load_image(names.path(5), 3, 8)).all()
 
 
-def test_no_worker_is_left_after_a_break(names, capfd):
+def test_no_worker_is_left_after_a_break(names, capfd, children):
     for batches in ([np.arange(4)] * 40, [np.arange(4)]):
         for _ in ImageFiles(names, Reading(3, 8, 2)).read(batches):
             assert children()
@@ -199,7 +195,7 @@ def make_a_mistake():
         (kill_worker, TrainingError, r"was killed.*set fewer DataLoader\.num_workers"),
     ],
 )
-def test_accidents_of_workers_end_reading(accident, error, message, capfd):
+def test_accidents_of_workers_end_reading(accident, error, message, capfd, children):
     def task(number):
         if number == 3:
             accident()

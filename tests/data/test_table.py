@@ -4,7 +4,6 @@ import io
 import tarfile
 
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
 
@@ -128,7 +127,7 @@ def test_one_image_is_read_as_in_other_data_sets(root, place):
 @pytest.mark.parametrize(
     "transforms", [None, ["RandomResizedCrop", "RandomHorizontalFlip"], [{"RandomCrop": {"padding": 2}}]]
 )
-def test_batches_are_the_same_from_a_folder_and_a_tar_and_for_any_number_of_workers(root, transforms, montage):
+def test_batches_are_the_same_from_folder_and_tar_for_any_number_of_workers(root, transforms, montage, children):
     augmentation = None
     if transforms:
         augmentation = Augmentation(parse_transforms(transforms, "x", 16, 3), 0, 1, 3)
@@ -143,7 +142,7 @@ def test_batches_are_the_same_from_a_folder_and_a_tar_and_for_any_number_of_work
             sums.add(dataset.sha256)
             assert found == expected and len(found) == 5 * 3 * 16 * 16
     assert len(sums) == 1
-    assert not [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    assert not children()
 
 
 @pytest.mark.parametrize("place", ["images", "images.tar"])
