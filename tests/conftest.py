@@ -41,12 +41,12 @@ def children() -> Callable[[], set[psutil.Process]]:
 
 @pytest.fixture
 def tiny(tmp_path) -> Callable[..., configs.Config]:
-    """``tiny(name, **{"Section.key": value})``: MobileNetV1 x0.125 on 64 digits, into tmp_path/name."""
+    """``tiny(name, **{"Section.key": value})``: MobileNetV1 x0.125 on 64 digits, into tmp_path/name; no dashboard."""
 
     def make(name="run", **settings):
         raw = {
             "Arch": {"name": "oct_mobilenet", "scale": 0.125, "stem": "cifar"},
-            "Global": {"device": "cpu", "epochs": 3, "output_dir": str(tmp_path / name)},
+            "Global": {"device": "cpu", "epochs": 3, "output_dir": str(tmp_path / name), "use_visualdl": False},
             "DataLoader": {
                 "dataset": "digits",
                 "train_subset": 64,

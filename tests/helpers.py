@@ -12,6 +12,8 @@ from ppcls_lite.data import Split
 from ppcls_lite.engine import callbacks
 from ppcls_lite.runs.dashboard import RECORDS
 
+SHOWN = {"Global.use_visualdl": True}  # for ``tiny``
+
 
 def rows(folder):
     with open(folder / "metrics.csv") as file:

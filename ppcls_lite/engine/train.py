@@ -15,7 +15,6 @@ from ppcls_lite.engine import build, callbacks
 from ppcls_lite.engine.evaluate import Scores, evaluate, evaluate_averaged
 from ppcls_lite.engine.memory import check_memory, estimate_memory
 from ppcls_lite.engine.prepare import Prepared, explain_lost_processes, log_initial_weights, open_device, prepare
-from ppcls_lite.pictures.plots import tile
 from ppcls_lite.runs.checkpoint import restore_weights
 from ppcls_lite.runs.dashboard import Dashboard
 from ppcls_lite.runs.result import conclude, describe_run, final_metrics, hparams
@@ -169,6 +168,8 @@ def _run(setup: Setup, run_dir: RunDir, prepared: Prepared) -> dict[str, Any]:
             if progress.epoch == 0 or dashboard.is_new:
                 dashboard.add_config(flatten(config.to_dict()))
                 if setup.spec.has_images:
+                    from ppcls_lite.pictures.plots import tile  # matplotlib takes a second to import
+
                     dashboard.add_picture("training", tile(build.first_images(loaders.train, setup.input_size)))
         patience = config.Global.early_stop_patience
         ended = progress.epoch >= config.Global.epochs or progress.stops_early(patience)

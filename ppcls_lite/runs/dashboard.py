@@ -7,11 +7,13 @@ import os
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure  # matplotlib takes a second to import
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +100,7 @@ class Dashboard:
         text = "  ".join(f"{key}={value}" for key, value in settings.items())
         self._attempt(lambda writer: writer.add_text("config", text, 0))
 
-    def add_pictures(self, part: str, draw: Callable[[], Mapping[str, Figure]], epoch: int) -> None:
+    def add_pictures(self, part: str, draw: Callable[[], "Mapping[str, Figure]"], epoch: int) -> None:
         """Draw a task's pictures of a part and add them as ``images/NAME_PART``."""
 
         def draw_and_add():
@@ -117,9 +119,9 @@ class Dashboard:
 
         self._attempt(write)
 
-    def add_picture(self, name: str, picture: np.ndarray | Figure, step: int = 0) -> None:
+    def add_picture(self, name: str, picture: "np.ndarray | Figure", step: int = 0) -> None:
         """Add a matplotlib figure, or an image uint8 [H, W, 3], as ``images/NAME``."""
-        kind = "add_figure" if isinstance(picture, Figure) else "add_image"
+        kind = "add_image" if isinstance(picture, np.ndarray) else "add_figure"
         self._attempt(lambda writer: getattr(writer, kind)(f"images/{name}", picture, step))
 
     def add_weights(self, network: paddle.nn.Layer, epoch: int) -> None:

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ TOOL = ROOT / "tools" / "ablation.py"
 BASE = """
 Arch: {name: mobilenet_v1, scale: 0.125, stem: cifar}
 Global: {device: cpu, epochs: 3, use_visualdl: false}
-DataLoader: {dataset: digits, train_subset: 64, test_subset: 40, batch_size: 16}
+DataLoader: {dataset: image_folder, root: ROOT, image_size: 32, num_workers: 0, batch_size: 8}
 Optimizer: {name: Momentum, lr: {learning_rate: 0.05}}
 """
 PROTOCOL = """
@@ -38,7 +39,8 @@ TIMING = ("images_per_sec", "started", "wall_s")
 
 
 def write_protocol(folder, text=PROTOCOL, name="tiny"):
-    (folder / "base.yaml").write_text(BASE)
+    write_folder(folder / "photos", images=16)
+    (folder / "base.yaml").write_text(BASE.replace("ROOT", str(folder / "photos")))
     (folder / f"{name}.yaml").write_text(text)
     return folder / f"{name}.yaml"
 
@@ -81,7 +83,7 @@ def undisturbed(tmp_path_factory):
     """(protocol file, its ablation's folder, what was printed)."""
     folder = tmp_path_factory.mktemp("ablation")
     protocol = write_protocol(folder, PROTOCOL.replace("base.yaml", "shown.yaml"))
-    (folder / "shown.yaml").write_text(BASE.replace(", use_visualdl: false", ""))
+    (folder / "shown.yaml").write_text((folder / "base.yaml").read_text().replace(", use_visualdl: false", ""))
     done = call(protocol, "--output", folder / "my out #1", "--jobs", 2)
     assert done.returncode == 0, done.stdout + done.stderr
     return protocol, folder / "my out #1", done.stdout
@@ -195,7 +197,7 @@ seeds: 1
 arms:
   plain: base.yaml
   misspelt: {config: base.yaml, set: [Arch.name=oct_mobilnet]}
-  hungry: {config: base.yaml, set: [DataLoader.batch_size=65]}
+  hungry: {config: base.yaml, set: [DataLoader.batch_size=33]}
   oct: {config: base.yaml, set: [Arch.name=oct_mobilenet]}
 groups:
   g: [plain, misspelt, hungry, oct]
@@ -211,7 +213,7 @@ def test_broken_arms_are_reported_and_the_rest_goes_on(tmp_path):
         and "did you mean 'oct_mobilenet'" in done.stdout
     )
     assert "hungry seed 0: failed: exit status 2" in done.stdout
-    assert "DataLoader.batch_size 65 is more than the 64 training images" in done.stdout  # from its log
+    assert "DataLoader.batch_size 33 is more than the 32 training images" in done.stdout  # from its log
     assert "2 of 4 runs failed: misspelt seed 0, hungry seed 0" in done.stdout
     assert len(results(out)) == 2 and "| g       | misspelt | 0 of 1" in done.stdout
 
@@ -238,8 +240,7 @@ def test_a_run_that_is_killed_is_reported_and_the_next_call_finishes_it(tmp_path
 FOLDS = """
 seeds: 1
 folds: 2
-set: [DataLoader.dataset=image_folder, DataLoader.root=ROOT, DataLoader.image_size=32, DataLoader.num_workers=0,
-  DataLoader.train_subset=null, DataLoader.test_subset=null, DataLoader.batch_size=4, Global.epochs=1]
+set: [Global.epochs=1]
 arms:
   plain: base.yaml
   oct: {config: base.yaml, set: [Arch.name=oct_mobilenet]}
@@ -249,8 +250,8 @@ groups:
 
 
 def test_every_fold_is_a_run_and_a_finished_one_is_not_repeated(tmp_path):
-    write_folder(tmp_path / "photos", parts=("train",), images=6)
-    protocol, out = write_protocol(tmp_path, FOLDS.replace("ROOT", str(tmp_path / "photos"))), tmp_path / "out"
+    protocol, out = write_protocol(tmp_path, FOLDS), tmp_path / "out"
+    shutil.rmtree(tmp_path / "photos" / "test")
     done = call(protocol, "--output", out, "--jobs", 2)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 arms x 1 seed x 2 folds" in done.stdout and "oct seed 0 fold 2: top-1" in done.stdout
@@ -277,10 +278,9 @@ def test_the_dashboard_tells_folds_apart(tiny):
 
 
 def test_groups_that_cannot_be_compared_are_refused_before_any_run(tmp_path):
-    other = "oct: {config: base.yaml, set: [Heads.value.task=regression]}"
-    protocol = write_protocol(
-        tmp_path, PROTOCOL.replace("oct: {config: base.yaml, set: [Arch.name=oct_mobilenet]}", other)
-    )
+    protocol = write_protocol(tmp_path, PROTOCOL.replace("config: base.yaml", "config: digits.yaml"))
+    digits = "Arch: {name: mobilenet_v1}\nDataLoader: {dataset: digits}\nHeads: {value: {task: regression}}\n"
+    (tmp_path / "digits.yaml").write_text(digits)
     done = call(protocol, "--output", tmp_path / "out")
     assert done.returncode == 2 and "group octmobilenet: the arms have different metrics (mae, top1)" in done.stderr
     assert not (tmp_path / "out").exists()

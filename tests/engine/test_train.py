@@ -20,7 +20,7 @@ from ppcls_lite.tasks.network import build_network
 from ppcls_lite.tasks.setup import complete, load_setup
 from ppcls_lite.utils.errors import TrainingError, UserError
 from ppcls_lite.weights.load import load_pretrained
-from tests.helpers import rows, scalars
+from tests.helpers import SHOWN, rows, scalars
 
 
 def test_the_run_folder_holds_what_is_documented(finished):
@@ -104,7 +104,7 @@ def test_scores_by_class_belong_to_the_test_images(finished):
 
 def test_scores_of_many_classes_are_in_a_file_of_their_own(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("ppcls_lite.engine.train.MAX_ROWS", 9)
-    result = train(tiny(**{"Global.epochs": 2}))
+    result = train(tiny(**SHOWN, **{"Global.epochs": 2}))
     with open(tmp_path / "run" / "test_classes.csv") as file:
         table = list(csv.DictReader(file))
     assert "test_classes" not in result and 0 <= result["test_macro_f1"] <= 1
@@ -223,7 +223,7 @@ def test_training_starts_from_pretrained_weights(tiny, finished):
 
 def test_a_failing_dashboard_does_not_end_the_run(tiny, monkeypatch, caplog):
     monkeypatch.setattr("ppcls_lite.runs.dashboard._open", lambda folder: 1 / 0)
-    assert train(tiny(**{"Global.epochs": 2}))["epochs"] == 2
+    assert train(tiny(**SHOWN, **{"Global.epochs": 2}))["epochs"] == 2
     assert "VisualDL failed" in caplog.text
 
 

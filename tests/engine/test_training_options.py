@@ -14,7 +14,7 @@ from ppcls_lite.runs.run_dir import Progress
 from ppcls_lite.tasks.network import build_network
 from ppcls_lite.tasks.setup import complete
 from ppcls_lite.utils.errors import UserError
-from tests.helpers import interrupt_at, rows, scalars, slow_except
+from tests.helpers import SHOWN, interrupt_at, rows, scalars, slow_except
 
 # Without batch norm, whose statistics depend on the size of a batch, and with an incomplete last batch.
 NO_NORM = {
@@ -141,7 +141,7 @@ def test_averaged_weights_are_scored_saved_and_resumed_and_leave_the_others_alon
     settings = {"DataLoader.val_fraction": val, "DataLoader.test_subset": 40, "Global.update_freq": 3}
     plain = train(tiny("plain", **settings))
     settings["Global.ema_decay"] = 0.5
-    result = train(tiny("whole", **settings))
+    result = train(tiny("whole", **settings, **SHOWN))
     resumed = interrupt_and_resume(tiny, monkeypatch, "resumed", **settings)
     assert resumed["test_ema_loss"] == result["test_ema_loss"] != result["test_loss"] == plain["test_loss"]
     for name in ("last_ema.pdparams", "last.pdparams", "checkpoints/epoch_0003/model_ema.pdparams"):

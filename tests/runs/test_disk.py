@@ -15,7 +15,7 @@ from ppcls_lite.engine.train import train
 from ppcls_lite.runs.dashboard import RECORDS
 from ppcls_lite.runs.run_dir import RunDir, read_progress, verify_checkpoint
 from ppcls_lite.utils.errors import TrainingError
-from tests.helpers import interrupt_at, rows, scalars
+from tests.helpers import SHOWN, interrupt_at, rows, scalars
 from tests.tools.helpers import QUICK, ROOT, SMALL, call_tool
 
 
@@ -53,7 +53,7 @@ def test_a_disk_without_room_ends_the_run_and_spares_what_is_whole(tiny, tmp_pat
         TrainingError,
         match=r"run cannot be written to \(File too large\); .*epoch_0002 is complete; fix that, then cont",
     ):
-        train(tiny())
+        train(tiny(**SHOWN))
     no_file_larger_than(resource.RLIM_INFINITY)
     assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["epoch_0001", "epoch_0002"]
     verify_checkpoint(folder / "checkpoints" / "epoch_0002")
@@ -61,7 +61,7 @@ def test_a_disk_without_room_ends_the_run_and_spares_what_is_whole(tiny, tmp_pat
         folder / "checkpoints" / "epoch_0002" / "model.pdparams"
     ).read_bytes()
     assert not list(folder.rglob("*.tmp"))
-    assert train(tiny(**{"Global.resume": "auto"}))["test_loss"] == whole["test_loss"]
+    assert train(tiny(**SHOWN, **{"Global.resume": "auto"}))["test_loss"] == whole["test_loss"]
     assert [step for step, _ in scalars(folder, "loss/train")] == [1, 2, 3]
 
 
@@ -137,11 +137,11 @@ def test_a_dashboard_without_room_is_said_once_and_made_good(tiny, tmp_path, at_
         at_epoch(2, lambda: patch.setattr(bfile.BFile, "write", write_half))
         interrupt_at(patch, epoch=4, step=1)
         with pytest.raises(KeyboardInterrupt):
-            train(tiny(**{"Global.epochs": 5}))
+            train(tiny(**SHOWN, **{"Global.epochs": 5}))
     folder = tmp_path / "run"
     assert caplog.text.count("VisualDL failed") == 1 and "VisualDL failed" in (folder / "train.log").read_text()
     assert [step for step, _ in scalars(folder, "loss/train")] == [1]  # readable
-    train(tiny(**{"Global.epochs": 5, "Global.resume": "auto"}))
+    train(tiny(**SHOWN, **{"Global.epochs": 5, "Global.resume": "auto"}))
     assert [step for step, _ in scalars(folder, "loss/train")] == [1, 2, 3, 4, 5]
 
 
@@ -149,13 +149,13 @@ def test_a_damaged_dashboard_is_made_good(tiny, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_at(patch, epoch=4, step=1)
         with pytest.raises(KeyboardInterrupt):
-            train(tiny(**{"Global.epochs": 4}))
+            train(tiny(**SHOWN, **{"Global.epochs": 4}))
     records = tmp_path / "run" / "vdl" / RECORDS
     content = bytearray(records.read_bytes())
     middle = len(content) // 2
     content[middle : middle + 400] = bytes(255 - i % 256 for i in range(400))
     records.write_bytes(content)
-    train(tiny(**{"Global.epochs": 4, "Global.resume": "auto"}))
+    train(tiny(**SHOWN, **{"Global.epochs": 4, "Global.resume": "auto"}))
     assert [step for step, _ in scalars(tmp_path / "run", "loss/train")] == [1, 2, 3, 4]
 
 

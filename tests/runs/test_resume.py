@@ -23,14 +23,14 @@ from ppcls_lite.tasks.setup import complete, load_setup
 from ppcls_lite.utils.errors import TrainingError, UserError
 from ppcls_lite.utils.files import digest
 from ppcls_lite.utils.lock import FolderLock
-from tests.helpers import interrupt_at, rows, scalars, slow_except, without_timing
+from tests.helpers import SHOWN, interrupt_at, rows, scalars, slow_except, without_timing
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("optimizer", slow_except(["Momentum", "Adam", "AdamW"], ["Momentum", "Adam"]))
 def test_an_interrupted_and_resumed_run_equals_the_uninterrupted_one(tiny, tmp_path, monkeypatch, optimizer):
-    settings = {"Optimizer.name": optimizer, "DataLoader.val_fraction": 0.1}
+    settings = {**SHOWN, "Optimizer.name": optimizer, "DataLoader.val_fraction": 0.1}
     whole = train(tiny("whole", **settings))
     with monkeypatch.context() as patch:
         interrupt_at(patch, epoch=3, step=2)
@@ -153,7 +153,7 @@ def test_rewinding_records_cuts_later_epochs_and_half_a_record(finished, tmp_pat
 
 
 def test_a_resumed_run_s_curves_have_each_epoch_once(tiny, tmp_path, monkeypatch):
-    settings = {"Global.save_interval": 2, "Global.epochs": 4}
+    settings = {**SHOWN, "Global.save_interval": 2, "Global.epochs": 4}
     with monkeypatch.context() as patch:
         interrupt_at(patch, epoch=4, step=1)  # epoch 3 is on the dashboard and in no checkpoint
         with pytest.raises(KeyboardInterrupt):
@@ -169,16 +169,16 @@ def test_epochs_that_the_dashboard_missed_are_made_good(tiny, tmp_path, monkeypa
         patch.setattr(Dashboard, "add_row", lambda self, row: add_row(self, row) if row["epoch"] in (1, 4) else None)
         interrupt_at(patch, epoch=5, step=1)
         with pytest.raises(KeyboardInterrupt):
-            train(tiny(**{"Global.epochs": 5}))
+            train(tiny(**SHOWN, **{"Global.epochs": 5}))
     assert [step for step, _ in scalars(tmp_path / "run", "loss/train")] == [1, 4]
-    train(tiny(**{"Global.epochs": 5, "Global.resume": "auto"}))
+    train(tiny(**SHOWN, **{"Global.epochs": 5, "Global.resume": "auto"}))
     losses = [float(row["train_loss"]) for row in rows(tmp_path / "run")]
     shown = scalars(tmp_path / "run", "loss/train")
     assert [step for step, _ in shown] == [1, 2, 3, 4, 5] and [value for _, value in shown] == pytest.approx(losses)
 
 
 def test_a_run_resumed_elsewhere_has_the_best_weights_and_all_curves(tiny, tmp_path, monkeypatch):
-    settings = {"DataLoader.val_fraction": 0.1}
+    settings = {**SHOWN, "DataLoader.val_fraction": 0.1}
     whole = train(tiny("whole", **settings))
     checkpoint = tmp_path / "whole" / "checkpoints" / "epoch_0002"
     with monkeypatch.context() as patch:

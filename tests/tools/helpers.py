@@ -20,8 +20,9 @@ SMALL = [
 LIMIT = 300  # seconds
 
 # The server makes the slow imports once, paddle through the conftest, and is forked for each tool.
+IMPORTS = ["tests.conftest", "ppcls_lite.engine.train", "matplotlib.pyplot", "sklearn.datasets", "sklearn.metrics"]
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["tests.conftest", "ppcls_lite.engine.train", "sklearn.datasets"])
+_server.set_forkserver_preload(IMPORTS)
 
 
 def call(*arguments, cwd=ROOT, **environment):
