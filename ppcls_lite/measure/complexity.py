@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import paddle
 from paddle import Tensor, nn
 
-from ppcls_lite.arch.base import blank_inputs
+from ppcls_lite.arch.base import StandardizedLinear, blank_inputs
 from ppcls_lite.utils.device import synchronize
 
 REST = "(no parameters)"
@@ -128,7 +128,7 @@ def _costs(layer: nn.Layer, output: Tensor) -> tuple[int, int, int]:
         c_out, per_group, k_h, k_w = layer.weight.shape  # [out, in / groups, k, k]
         access = size // c_out * (layer._in_channels + c_out) + int(layer.weight.size)
         return size * per_group * k_h * k_w, access, size
-    if isinstance(layer, nn.Linear):
+    if isinstance(layer, nn.Linear | StandardizedLinear):
         c_in, c_out = layer.weight.shape
         return size * c_in, c_in + c_out + c_in * c_out, size
     return 0, 0, 0

@@ -7,6 +7,7 @@ import pytest
 from paddle import nn
 
 from ppcls_lite.arch import build_model, octave
+from ppcls_lite.arch.base import StandardizedLinear
 from ppcls_lite.measure.complexity import count_macs, count_params, profile_layers
 from ppcls_lite.measure.steps import add_by_broadcast, add_by_upsample, training_step, with_exchange
 from ppcls_lite.measure.subject import parse_subjects
@@ -20,9 +21,10 @@ def test_macs_of_known_layers():
         nn.BatchNorm2D(8),
         nn.Flatten(),
         nn.Linear(512, 10),
+        StandardizedLinear(nn.Linear(10, 1), mean=5.0, std=2.0),  # of a regression
     )
-    assert count_macs(network, 16) == 8 * 3 * 9 * 256 + 8 * 9 * 64 + 5120
-    assert count_params(network) == (8 * 27 + 8) + 8 * 9 + 16 + 5130
+    assert count_macs(network, 16) == 8 * 3 * 9 * 256 + 8 * 9 * 64 + 5120 + 10
+    assert count_params(network) == (8 * 27 + 8) + 8 * 9 + 16 + 5130 + 11
 
 
 def test_memory_access_cost_and_activations_of_known_layers():
