@@ -12,7 +12,7 @@ from ppcls_lite.data import Split
 from ppcls_lite.engine import callbacks
 from ppcls_lite.runs.dashboard import RECORDS
 
-SHOWN = {"Global.use_visualdl": True}  # for ``tiny``
+SHOWN = {"Global.use_visualdl": True}  # a setting of ``tiny``: with the dashboard
 
 
 def rows(folder):
