@@ -41,11 +41,11 @@ def children() -> Callable[[], set[psutil.Process]]:
 
 @pytest.fixture
 def tiny(tmp_path) -> Callable[..., configs.Config]:
-    """``tiny(name, **{"Section.key": value})``: MobileNetV1 x0.125 on 64 digits, into tmp_path/name; no dashboard."""
+    """``tiny(name, **{"Section.key": value})``: Oct-ResNet-20 x0.125 on 64 digits, into tmp_path/name; no dashboard."""
 
     def make(name="run", **settings):
         raw = {
-            "Arch": {"name": "oct_mobilenet", "scale": 0.125, "stem": "cifar"},
+            "Arch": {"name": "oct_resnet20", "scale": 0.125},
             "Global": {"device": "cpu", "epochs": 3, "output_dir": str(tmp_path / name), "use_visualdl": False},
             "DataLoader": {
                 "dataset": "digits",
@@ -76,7 +76,7 @@ def finished(tmp_path_factory):
     """A finished run with a validation part: (its folder, its result)."""
     folder = tmp_path_factory.mktemp("finished") / "run"
     raw = {
-        "Arch": {"name": "oct_mobilenet", "scale": 0.125, "stem": "cifar"},
+        "Arch": {"name": "oct_resnet20", "scale": 0.125},
         "Global": {"device": "cpu", "epochs": 4, "output_dir": str(folder), "name": "finished"},
         "DataLoader": {"train_subset": 64, "test_subset": 45, "batch_size": 16, "val_fraction": 0.1},
         "Optimizer": {"name": "Momentum", "lr": {"learning_rate": 0.05}},

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = """
-Arch: {name: mobilenet_v1, scale: 0.125, stem: cifar}
+Arch: {name: resnet20, scale: 0.125}
 Global: {device: cpu, epochs: 1, use_visualdl: false}
 Optimizer: {lr: {learning_rate: 1.0e-3}}
 """

@@ -22,7 +22,7 @@ from tests.helpers import records
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "ablation.py"
 BASE = """
-Arch: {name: mobilenet_v1, scale: 0.125, stem: cifar}
+Arch: {name: resnet20, scale: 0.125}
 Global: {device: cpu, epochs: 3, use_visualdl: false}
 DataLoader: {dataset: image_folder, root: ROOT, image_size: 32, num_workers: 0, batch_size: 8}
 Optimizer: {name: Momentum, lr: {learning_rate: 0.05}}
@@ -31,9 +31,9 @@ PROTOCOL = """
 seeds: 2
 arms:
   plain: base.yaml
-  oct: {config: base.yaml, set: [Arch.name=oct_mobilenet]}
+  oct: {config: base.yaml, set: [Arch.name=oct_resnet20]}
 groups:
-  octmobilenet: [plain, oct]
+  octresnet20: [plain, oct]
 """
 TIMING = ("images_per_sec", "started", "wall_s")
 
@@ -97,7 +97,7 @@ def test_every_arm_runs_with_every_seed_and_the_table_is_printed_and_written(und
         "plain/seed_0",
         "plain/seed_1",
     ]
-    assert "[4/4]" in printed and f"visualdl --logdir '{out}'" in printed and "| octmobilenet | oct" in printed
+    assert "[4/4]" in printed and f"visualdl --logdir '{out}'" in printed and "| octresnet20 | oct" in printed
     assert {"report.md", "results.csv", "runs.csv", "plot.png", "ablation.yaml"} <= {p.name for p in out.iterdir()}
     assert len(list(out.glob("*/seed_0/vdl/vdlgraph.*"))) == 2
     shown = records(out / "oct" / "seed_1")[0].meta_data.display_name
@@ -196,9 +196,9 @@ BROKEN = """
 seeds: 1
 arms:
   plain: base.yaml
-  misspelt: {config: base.yaml, set: [Arch.name=oct_mobilnet]}
+  misspelt: {config: base.yaml, set: [Arch.name=oct_resnt20]}
   hungry: {config: base.yaml, set: [DataLoader.batch_size=33]}
-  oct: {config: base.yaml, set: [Arch.name=oct_mobilenet]}
+  oct: {config: base.yaml, set: [Arch.name=oct_resnet20]}
 groups:
   g: [plain, misspelt, hungry, oct]
 """
@@ -209,8 +209,8 @@ def test_broken_arms_are_reported_and_the_rest_goes_on(tmp_path):
     done = call(protocol, "--output", out, "--jobs", 2)
     assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
     assert (
-        "[1/4] misspelt seed 0: cannot start: arm misspelt: -o Arch.name=oct_mobilnet" in done.stdout
-        and "did you mean 'oct_mobilenet'" in done.stdout
+        "[1/4] misspelt seed 0: cannot start: arm misspelt: -o Arch.name=oct_resnt20" in done.stdout
+        and "did you mean 'oct_resnet20'" in done.stdout
     )
     assert "hungry seed 0: failed: exit status 2" in done.stdout
     assert "DataLoader.batch_size 33 is more than the 32 training images" in done.stdout  # from its log
@@ -243,9 +243,9 @@ folds: 2
 set: [Global.epochs=1]
 arms:
   plain: base.yaml
-  oct: {config: base.yaml, set: [Arch.name=oct_mobilenet]}
+  oct: {config: base.yaml, set: [Arch.name=oct_resnet20]}
 groups:
-  octmobilenet: [plain, oct]
+  octresnet20: [plain, oct]
 """
 
 
@@ -282,7 +282,7 @@ def test_groups_that_cannot_be_compared_are_refused_before_any_run(tmp_path):
     digits = "Arch: {name: mobilenet_v1}\nDataLoader: {dataset: digits}\nHeads: {value: {task: regression}}\n"
     (tmp_path / "digits.yaml").write_text(digits)
     done = call(protocol, "--output", tmp_path / "out")
-    assert done.returncode == 2 and "group octmobilenet: the arms have different metrics (mae, top1)" in done.stderr
+    assert done.returncode == 2 and "group octresnet20: the arms have different metrics (mae, top1)" in done.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -352,7 +352,7 @@ def test_prediction_and_export_use_eval_transforms(folder, tmp_path):
     size = "DataLoader.eval_transforms=[{Resize: {size: 48}}, {CenterCrop: {size: 32}}]"
     (tmp_path / "x.yaml").write_text(
         "Global: {epochs: 1, device: cpu, use_visualdl: false}\n"
-        "Arch: {name: mobilenet_v1, scale: 0.125, stem: cifar}\nDataLoader: {dataset: image_folder}\n"
+        "Arch: {name: resnet20, scale: 0.125}\nDataLoader: {dataset: image_folder}\n"
     )
 
     def tool(name, *arguments):

@@ -21,7 +21,7 @@ from ppcls_lite.utils.errors import UserError
 from tests.deploy.formats import FORMATS, ONNX
 from tests.helpers import interrupt_at, records, rows
 
-SMALL = {"name": "mobilenet_v1", "scale": 0.125, "stem": "cifar"}
+SMALL = {"name": "resnet20", "scale": 0.125}
 TABLE = {"numbers": ["area"], "categories": ["zip"]}
 ONE = {"images": ["front"]}
 BOTH = {"images": ["front", "back"], "montage": [1, 2], **TABLE}

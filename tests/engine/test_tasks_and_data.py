@@ -47,7 +47,7 @@ def photos(tmp_path_factory):
 def settings(root, folder, **data):
     return configs.build(
         {
-            "Arch": {"name": "mobilenet_v1", "scale": 0.125, "stem": "cifar"},
+            "Arch": {"name": "resnet20", "scale": 0.125},
             "Global": {"device": "cpu", "epochs": 2, "output_dir": str(folder), "use_visualdl": False},
             "DataLoader": {
                 "dataset": "image_folder",

@@ -46,14 +46,15 @@ def no_file_larger_than():
 
 
 def test_a_disk_without_room_ends_the_run_and_spares_what_is_whole(tiny, tmp_path, at_epoch, no_file_larger_than):
-    whole = train(tiny("whole"))
+    larger = {"Arch.scale": 0.5}
+    whole = train(tiny("whole", **larger))
     folder = tmp_path / "run"
-    at_epoch(3, lambda: no_file_larger_than(100_000))  # a checkpoint's weights have 240,000 bytes
+    at_epoch(3, lambda: no_file_larger_than(100_000))  # a checkpoint's weights have 300,000 bytes
     with pytest.raises(
         TrainingError,
         match=r"run cannot be written to \(File too large\); .*epoch_0002 is complete; fix that, then cont",
     ):
-        train(tiny(**SHOWN))
+        train(tiny(**larger, **SHOWN))
     no_file_larger_than(resource.RLIM_INFINITY)
     assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["epoch_0001", "epoch_0002"]
     verify_checkpoint(folder / "checkpoints" / "epoch_0002")
@@ -61,7 +62,7 @@ def test_a_disk_without_room_ends_the_run_and_spares_what_is_whole(tiny, tmp_pat
         folder / "checkpoints" / "epoch_0002" / "model.pdparams"
     ).read_bytes()
     assert not list(folder.rglob("*.tmp"))
-    assert train(tiny(**SHOWN, **{"Global.resume": "auto"}))["test_loss"] == whole["test_loss"]
+    assert train(tiny(**larger, **SHOWN, **{"Global.resume": "auto"}))["test_loss"] == whole["test_loss"]
     assert [step for step, _ in scalars(folder, "loss/train")] == [1, 2, 3]
 
 
@@ -74,7 +75,7 @@ def test_a_file_system_that_fills_up(tmp_path):
     )
     train_there = [sys.executable, "tools/train.py", "-c", QUICK, "-o", f"Global.output_dir={small / 'run'}", *SMALL]
     command = ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", script, small, copy, *train_there]
-    settings = ["Global.epochs=6", "Global.device=cpu"]
+    settings = ["Global.epochs=6", "Global.device=cpu", "Arch.scale=0.5"]
     done = subprocess.run([*map(str, command), *settings], cwd=ROOT, capture_output=True, text=True)
     if done.returncode == 77 or done.stderr.startswith("unshare:"):
         pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")

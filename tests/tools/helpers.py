@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = "configs/quick/octmobilenet.yaml"
+QUICK = "configs/quick/octresnet20.yaml"
 SMALL = [
     "DataLoader.train_subset=64",
     "DataLoader.test_subset=40",

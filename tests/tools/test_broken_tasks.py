@@ -15,7 +15,7 @@ from tests.tools.helpers import call_tool
 COLUMNS = ("area", "zip", "price", "colour", "tags", "same", "front", "back")
 PRICE, COLOUR, TAGS = {"task": "regression"}, {"task": "classification"}, {"task": "multi_label"}
 TWO = {"Heads.price": PRICE, "Heads.colour": COLOUR}
-CNN = {"Arch": {"name": "mobilenet_v1", "scale": 0.125, "stem": "cifar"}}
+CNN = {"Arch": {"name": "resnet20", "scale": 0.125}}
 IMAGES = {**CNN, "DataLoader.images": ["front", "back"], "DataLoader.image_size": 32}
 FOLD, OWN_TEST = {"DataLoader.test_fraction": 0}, {"DataLoader.test_table": "t.csv", "DataLoader.test_fraction": 0}
 LISTS = {

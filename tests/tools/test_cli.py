@@ -134,14 +134,14 @@ def test_pictures_of_a_run_are_files_and_on_the_dashboard(trained, tmp_path):
     done = call_tool("tools/visualize.py", "gradcam", "-c", config, "--index", 3, "--class", 7, "--output", tmp_path)
     assert done.returncode == 0 and "explained" in done.stdout, done.stderr
     kinds = ("filters", "frequency_digits_3", "gradcam_digits_3", "stages_digits_3")
-    names = [f"{kind}_quick_octmobilenet" for kind in kinds]
+    names = [f"{kind}_quick_octresnet20" for kind in kinds]
     assert sorted(path.stem for path in tmp_path.glob("*.png")) == names
     for name in names:
         (records,) = (tmp_path / "vdl" / name).iterdir()
         assert LogReader(file_path=str(records)).get_tags()["image"] == [f"images/{name}"]
-    (tmp_path / "filters_quick_octmobilenet.png").unlink()
+    (tmp_path / "filters_quick_octresnet20.png").unlink()
     done = call_tool("tools/visualize.py", "filters", "-c", config, "--output", tmp_path)
-    assert done.returncode == 2 and f"{tmp_path}/vdl/filters_quick_octmobilenet exists" in done.stderr
+    assert done.returncode == 2 and f"{tmp_path}/vdl/filters_quick_octresnet20 exists" in done.stderr
 
 
 TOOLS = [

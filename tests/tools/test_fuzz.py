@@ -341,8 +341,8 @@ def test_files_of_the_right_form_with_other_content(readable, data):
     ("key", "config", "arch", "file", "named"),
     [
         ("checkpoints", QUICK, ["Arch.scale=0.25"], "model.pdparams", "of another shape or type ("),
-        ("checkpoints", "configs/quick/resnet20.yaml", [], "model.pdparams", "missing ("),
-        ("pretrained_model", "configs/quick/mobilenetv1.yaml", ["Arch.scale=0.125"], "last.pdparams", "unexpected ("),
+        ("checkpoints", "configs/quick/mobilenetv1.yaml", [], "model.pdparams", "missing ("),
+        ("pretrained_model", "configs/quick/resnet20.yaml", ["Arch.scale=0.125"], "last.pdparams", "unexpected ("),
     ],
 )
 def test_weights_of_another_network_are_named_and_so_is_what_differs(trained, tmp_path, key, config, arch, file, named):
