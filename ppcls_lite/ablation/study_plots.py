@@ -21,8 +21,8 @@ class Point(NamedTuple):
 def draw_accuracy(panels: dict[str, list[Point]], path: Path) -> None:
     """Plot top-1 against multiply-adds, one panel a part, with 95 % intervals over seeds, as PNG.
 
-    Octave networks are filled. Arms with equal multiply-adds are drawn side by side. An arm looks the same in all
-    panels.
+    Octave networks are filled. Arms of nearly equal multiply-adds are drawn side by side. An arm looks the same in
+    all panels.
     """
     arms = list(dict.fromkeys(point.arm for points in panels.values() for point in points))
     figure = Figure(figsize=(max(6.0, 4.2 * len(panels)), 5.5), layout="constrained")
@@ -31,7 +31,7 @@ def draw_accuracy(panels: dict[str, list[Point]], path: Path) -> None:
         gap = 0.03 * (span or points[0].million_macs)
         for point in points:
             i = arms.index(point.arm)
-            equal = [other.arm for other in points if other.million_macs == point.million_macs]
+            equal = [other.arm for other in points if abs(other.million_macs - point.million_macs) < gap]
             color = f"C{i % 10}"
             axis.errorbar(
                 point.million_macs + gap * (equal.index(point.arm) - (len(equal) - 1) / 2),
@@ -49,7 +49,9 @@ def draw_accuracy(panels: dict[str, list[Point]], path: Path) -> None:
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14))
     figure.axes[0].set_ylabel("test top-1 %")
-    note = "mean over seeds with 95 % interval; octave networks filled;\narms of equal cost are drawn side by side"
+    note = (
+        "mean over seeds with 95 % interval; octave networks filled;\narms of nearly equal cost are drawn side by side"
+    )
     figure.suptitle(note, fontsize=10)
     figure.savefig(path, format="png", dpi=110)
 
