@@ -13,6 +13,7 @@ from paddle import Tensor, nn
 from paddle.static import InputSpec
 from paddle.tensor.math import _add_with_axis
 
+from ppcls_lite.arch.tracing import trace_unrewritten
 from ppcls_lite.deploy.exported import paddle_files, write_onnx_metadata, write_sidecar
 from ppcls_lite.deploy.rewrite import NORMS, FoldedConvBN, deploy_form, replace_layers
 from ppcls_lite.deploy.runtimes import ONNX, eager, import_extra, open_runtime
@@ -92,7 +93,7 @@ def export(network: nn.Layer, metadata: Metadata, form: str, output: Path, batch
     deploy = NamedOutputs(deploy_form(network, *inputs), parts)
     shapes = metadata.input_shapes
     specs = [InputSpec([batch_size or -1, *shape], "float32", name) for name, shape in shapes.items()]
-    if not deploy.all_known and not paddle.__version__.startswith("2."):
+    if not trace_unrewritten(deploy) and not paddle.__version__.startswith("2."):
         _check_control_flow(NamedOutputs(deploy.network, parts), specs, type(network).__name__)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
@@ -118,22 +119,10 @@ class NamedOutputs(nn.Layer):
     def __init__(self, network: nn.Layer, parts: Mapping[str, int]):
         super().__init__()
         self.network, self.sizes, self.names = network, list(parts.values()), list(parts)
-        packages = {type(layer).__module__.partition(".")[0] for layer in network.sublayers(include_self=True)}
-        self.all_known = packages <= {"paddle", "ppcls_lite"}  # others may branch on values
 
     def forward(self, x: Tensor, table: Tensor | None = None) -> Tensor | list[Tensor]:
-        inputs = [x] if table is None else [x, table]
-        outputs = _call(self.network, inputs) if self.all_known else self.network(*inputs)
+        outputs = self.network(x) if table is None else self.network(x, table)
         return paddle.split(outputs, self.sizes, axis=1) if len(self.sizes) > 1 else outputs
-
-
-@paddle.jit.not_to_static
-def _call(network: nn.Layer, inputs: list[Tensor]) -> Tensor:
-    """Call a network whose control flow does not depend on values.
-
-    Paddle rewrites the source of every other function before tracing it, which takes half the time of an export.
-    """
-    return network(*inputs)
 
 
 def _check_control_flow(network: nn.Layer, specs: list[InputSpec], name: str) -> None:

@@ -16,6 +16,7 @@ import paddle
 from paddle import nn
 
 from ppcls_lite.arch.base import blank_inputs
+from ppcls_lite.arch.tracing import trace_unrewritten
 from ppcls_lite.config.schema import AMP, Config
 from ppcls_lite.data import BatchLoader, Dataset, split_dataset
 from ppcls_lite.data.files import StoredImages
@@ -166,7 +167,8 @@ def compile_forward(network: nn.Layer, setup: Setup) -> None:
     The graph is made at the first step, for images [N, C, H, W] of the setup's size and any number N.
     """
     eager = network.forward
-    compiled = paddle.jit.to_static(eager, input_spec=input_specs(network, setup), full_graph=True)
+    trace_unrewritten(network)
+    compiled = paddle.jit.to_static(network.forward, input_spec=input_specs(network, setup), full_graph=True)
 
     def forward(self, *inputs):
         return compiled(*inputs) if self.training else eager(*inputs)

@@ -14,6 +14,7 @@ import paddle
 from matplotlib.figure import Figure
 from visualdl import LogWriter
 
+from ppcls_lite.arch.tracing import trace_unrewritten
 from ppcls_lite.data import Split, split_dataset
 from ppcls_lite.data.image_file import load_image
 from ppcls_lite.deploy.predictor import list_images
@@ -229,6 +230,7 @@ def write_graph(setup: Setup, folder: Path) -> Path:
     """
     network = build_network(setup, prepares=False)
     network.eval()
+    trace_unrewritten(network)
     # The page shows the name of the class, which a plain network shares with its octave version.
     network.__class__ = type(setup.config.Arch["name"], (type(network),), {})
     shapes = describe_network(setup, "random").input_shapes

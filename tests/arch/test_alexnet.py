@@ -11,6 +11,7 @@ from ppcls_lite.tasks.setup import complete
 from ppcls_lite.utils.errors import UserError
 
 
+@pytest.mark.usefixtures("zero_weights")
 def test_alexnet_has_the_published_params_and_multiply_adds():
     network = build_model("alexnet")
     assert (count_params(network), count_macs(network, 224, 1)) == (46_764_746, 938_146_176)

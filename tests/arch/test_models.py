@@ -18,6 +18,7 @@ from ppcls_lite.arch.registry import (
     image_models,
     smallest_input_size,
 )
+from ppcls_lite.arch.tracing import trace_unrewritten
 from ppcls_lite.arch.vision import Dropout, averages
 from ppcls_lite.arch.xception import SeparableBN
 from ppcls_lite.measure.complexity import count_macs, count_params
@@ -108,6 +109,7 @@ def test_every_parameter_gets_a_gradient(built):
 
 @pytest.mark.parametrize("name", ["oct_mobilenet", "mobilenet_v1", "oct_resnet26", "resnet26", "oct_resnet20"])
 @pytest.mark.parametrize("size", [(97, 97), (128, 160), (223, 225), (255, 256)])
+@pytest.mark.usefixtures("zero_weights")
 def test_large_and_odd_sizes(name, size):
     network = build_model(name, num_classes=3, init="paddle")
     network.eval()
@@ -124,12 +126,14 @@ PARAMS = {
 
 @pytest.mark.parametrize("num_classes", [1000, pytest.param(10, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("depth", ["mobilenet", 26, 50, 101, 152, 200])
+@pytest.mark.usefixtures("zero_weights")
 def test_octave_and_plain_have_the_published_number_of_parameters(depth, num_classes):
     names = ("oct_mobilenet", "mobilenet_v1") if depth == "mobilenet" else (f"oct_resnet{depth}", f"resnet{depth}")
     for name in names:
         assert count_params(build_model(name, num_classes=num_classes, init="paddle")) == PARAMS[num_classes][depth]
 
 
+@pytest.mark.usefixtures("zero_weights")
 def test_resnet20_has_the_published_number_of_parameters():
     assert count_params(build_model("resnet20", num_classes=10)) == 272_474
 
@@ -144,11 +148,13 @@ def test_resnet20_has_the_published_number_of_parameters():
         ("oct_resnet200", 62_812_234),
     ],
 )
+@pytest.mark.usefixtures("zero_weights")
 def test_bias_gives_the_article_s_number_of_parameters(name, params):
     assert count_params(build_model(name, num_classes=10, bias=True, init="paddle")) == params
 
 
 @pytest.mark.parametrize("name", sorted(ARTICLE))
+@pytest.mark.usefixtures("zero_weights")
 def test_parameter_names_and_shapes_equal_the_article_s(name):
     network = build_model(name, num_classes=10, bias=True)
     assert {key: list(value.shape) for key, value in network.state_dict().items()} == ARTICLE[name]
@@ -167,6 +173,7 @@ def test_parameter_names_and_shapes_equal_the_article_s(name):
         ("oct_resnet200", 7_143_899_136),
     ],
 )
+@pytest.mark.usefixtures("zero_weights")
 def test_multiply_adds_at_224_px_equal_the_recomputed_ones(name, macs):
     assert count_macs(build_model(name, init="paddle"), 224) == macs
 
@@ -180,6 +187,7 @@ def test_multiply_adds_at_224_px_equal_the_recomputed_ones(name, macs):
         ("oct_mobilenet", 1e6, [568.7, 492.5, 425.4, 318.2, 247.1]),
     ],
 )
+@pytest.mark.usefixtures("zero_weights")
 def test_multiply_adds_by_alpha_equal_the_table(name, unit, published):
     digits = 3 if unit == 1e9 else 1
     macs = [count_macs(build_model(name, alpha=a, init="paddle"), 224) for a in (0.0, 0.125, 0.25, 0.5, 0.75)]
@@ -273,6 +281,7 @@ def test_squeezenet_takes_heads_of_other_tasks():
     np.testing.assert_allclose(network(x).numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("zero_weights")
 def test_xception_has_the_parameters_of_keras():
     network = build_model("xception", init="paddle")
     statistics = sum(int(p.size) for p in network.parameters() if p.stop_gradient)
@@ -290,6 +299,7 @@ def test_too_small_images_are_refused(name, smallest):
 @pytest.mark.parametrize(
     ("text", "size"), [("xception", 299), ("inception_v3:num_classes=10", 299), ("googlenet:num_classes=10", 61)]
 )
+@pytest.mark.usefixtures("zero_weights")
 def test_networks_are_measured_at_the_size_they_are_made_for(text, size):
     assert default_input_size("resnet50") is None and default_input_size("lenet") == 28
     (subject,) = parse_subjects([text])
@@ -366,9 +376,10 @@ def test_wrong_names_and_options_are_answered_with_the_nearest_right_one(name, o
 
 @pytest.mark.parametrize("name", [*OWN, *WRAPPED, "xception"])
 def test_every_class_of_network_can_be_traced(name):
-    """What graphs and export are made from."""
+    """What graphs, exports and training on a static graph are made from."""
     network = build_model(name)
     network.eval()
+    assert trace_unrewritten(network)
     x = images(name, 1, 32, 32)
     with paddle.no_grad():
         expected = network(x).numpy()

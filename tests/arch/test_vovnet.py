@@ -145,6 +145,7 @@ def test_network_equals_the_functional_reference_forward_and_gradient(name, opti
         ("vovnet57", 36_640_296, 8_930_144_256, 9_623_777_280),
     ],
 )
+@pytest.mark.usefixtures("zero_weights")
 def test_vovnet_has_the_published_params_and_multiply_adds_with_both_stems(name, params, code, paper):
     for stem, macs in (("code", code), ("paper", paper)):
         network = build_model(name, stem=stem)
@@ -154,6 +155,7 @@ def test_vovnet_has_the_published_params_and_multiply_adds_with_both_stems(name,
 @pytest.mark.parametrize(
     ("name", "params", "macs"), [("vovnet27_slim", 2_425_416, 1_597_971_584), ("vovnet39", 14_132_808, 4_741_501_952)]
 )
+@pytest.mark.usefixtures("zero_weights")
 def test_the_bottleneck_saves_params_and_multiply_adds(name, params, macs):
     network = build_model(name, bottleneck=True)
     assert (count_params(network), count_macs(network, 224)) == (params, macs)
@@ -172,6 +174,7 @@ def test_the_bottleneck_saves_params_and_multiply_adds(name, params, macs):
         ("osa40_5x43", 1_027_200),
     ],
 )
+@pytest.mark.usefixtures("zero_weights")
 def test_densenets_and_hybrids_have_the_published_params(name, params):
     assert count_params(build_model(name)) == params
 
@@ -195,6 +198,7 @@ def test_a_depth_that_is_none_and_a_compression_to_nothing_are_refused(options):
 
 
 @pytest.mark.parametrize("bottleneck", [False, True])
+@pytest.mark.usefixtures("zero_weights")
 def test_scale_multiplies_every_width(bottleneck):
     whole, half = (
         build_model("vovnet27_slim", scale=scale, bottleneck=bottleneck, num_classes=7) for scale in (1, 0.5)

@@ -27,5 +27,6 @@ def test_the_golden_file_lists_the_configurations():
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.usefixtures("zero_weights")
 def test_params_and_macs_of_a_configuration_equal_the_golden_file(name):
     assert measure(name) == GOLDEN[name]

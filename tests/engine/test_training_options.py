@@ -95,13 +95,14 @@ def test_only_scored_epochs_stop(interval, patience, stop):
 
 @pytest.mark.parametrize("arch", slow_except(["oct_mobilenet", "oct_resnet20"], ["oct_resnet20"]))
 def test_a_static_graph_trains_like_eager_execution(tiny, tmp_path, caplog, monkeypatch, arch):
-    """The last batch of an epoch has 12 images. Paddle 2.6 rounds differently, which 12 updates magnify."""
+    """The last batch of an epoch has 12 images. Paddle 2.6 rounds differently, which updates magnify."""
     options = {"scale": 0.125, "stem": "cifar"} if arch == "oct_mobilenet" else {"scale": 0.25}
     settings = {
         "Arch": {"name": arch, **options},
         "DataLoader.drop_last": False,
         "DataLoader.train_subset": 60,
         "DataLoader.test_subset": 40,
+        "Optimizer.lr.learning_rate": 0.01,
     }
     train(tiny("eager", **settings))
     with caplog.at_level("INFO"):
