@@ -347,6 +347,7 @@ def test_logits_are_float32_under_mixed_precision():
         assert network(paddle.randn([2, 3, 32, 32])).dtype == paddle.float32
 
 
+@pytest.mark.usefixtures("zero_weights")
 def test_registered_options_are_those_the_factories_take(built):
     """The registry reads signatures from source text; here each option goes through the factory itself."""
     name, _ = built
