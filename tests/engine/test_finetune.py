@@ -22,6 +22,7 @@ from tests.helpers import interrupt_at, rows
 
 TINY = {"scale": 0.125}
 HEAD = ("fc.weight", "fc.bias")
+MOBILENET = {"Arch.name": "oct_mobilenet"}  # has activation and padding among its options
 
 
 @pytest.fixture
@@ -181,11 +182,10 @@ def test_freezing_random_weights_is_warned_about(tiny, caplog):
 
 
 def test_new_settings_at_their_defaults_do_not_change_the_fingerprint(tiny):
-    mobilenet = {"Arch.name": "oct_mobilenet"}
     same = {"Optimizer.backbone_lr_factor": 1.0, "Arch.activation": "relu", "Arch.padding": "symmetric"}
-    assert tiny(**mobilenet, **same).sha256() == tiny(**mobilenet).sha256()
+    assert tiny(**MOBILENET, **same).sha256() == tiny(**MOBILENET).sha256()
     for other in ({"Optimizer.backbone_lr_factor": 0.1}, {"Arch.padding": "same"}, {"Arch.activation": "relu6"}):
-        assert tiny(**mobilenet, **other).sha256() != tiny(**mobilenet).sha256()
+        assert tiny(**MOBILENET, **other).sha256() != tiny(**MOBILENET).sha256()
 
 
 @pytest.mark.parametrize(
@@ -198,4 +198,4 @@ def test_new_settings_at_their_defaults_do_not_change_the_fingerprint(tiny):
 )
 def test_bad_values_are_refused(tiny, settings, message):
     with pytest.raises(UserError, match=message):
-        tiny(**{"Arch.name": "oct_mobilenet"}, **settings)
+        tiny(**MOBILENET, **settings)
